@@ -1,0 +1,143 @@
+"""Parameters and multiply-adds of any Keras model, counted as the paper counts them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a model costs for one image.
+
+    Attributes:
+        parameters: numbers stored in all weights, moving statistics included.
+        trainable_parameters: numbers that training changes; what the paper calls parameters.
+        multiply_adds: of convolutions and dense layers at true output positions. Biases,
+            normalization, activations, pooling, resizing and element-wise sums do not count.
+        layers: multiply-adds of each layer call, by layer name, in order of execution. A layer
+            that is called twice counts twice.
+        uncounted: names of layers that hold kernels of a kind that this module cannot count;
+            empty for the networks of this package.
+    """
+
+    parameters: int
+    trainable_parameters: int
+    multiply_adds: int
+    layers: dict[str, int]
+    uncounted: tuple[str, ...]
+
+
+def count(model: keras.Model, input_shape: tuple[int, int, int] | None = None) -> Complexity:
+    """Counts `model` by running it once on zeros with batch size 1.
+
+    Args:
+        model: any built Keras model (functional, sequential, subclassed, nested).
+        input_shape: (height, width, channels) of the image; needed where the model leaves a side
+            open, and allowed wherever the model takes it.
+
+    Raises:
+        ValueError: if the input size cannot be known, or the model was never built.
+    """
+    inputs = _zeros_like_inputs(model, input_shape)
+    with recorded_calls() as calls:
+        model(inputs, training=False)
+    layers: dict[str, int] = {}
+    uncounted = []
+    for layer, input_array, output_array in calls:
+        multiply_adds = layer_multiply_adds(layer, input_array, output_array)
+        if multiply_adds is None:
+            uncounted.append(layer.name)
+        elif multiply_adds:
+            layers[layer.name] = layers.get(layer.name, 0) + multiply_adds
+    return Complexity(
+        parameters=_size(model.weights),
+        trainable_parameters=_size(model.trainable_weights),
+        multiply_adds=sum(layers.values()),
+        layers=layers,
+        uncounted=tuple(dict.fromkeys(uncounted)),
+    )
+
+
+def _size(weights) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def _zeros_like_inputs(model: keras.Model, input_shape):
+    if input_shape is not None:
+        return np.zeros((1, *input_shape), "float32")
+    try:
+        declared = model.inputs
+    except AttributeError:
+        declared = None
+    if not declared:
+        raise ValueError(
+            f"model {model.name!r} declares no inputs: give input_shape=(height, width, channels)"
+        )
+    for tensor in declared:
+        if None in tensor.shape[1:]:
+            raise ValueError(
+                f"model {model.name!r} leaves its input size open ({tensor.shape}): give "
+                "input_shape=(height, width, channels)"
+            )
+    arrays = [
+        np.zeros((1, *t.shape[1:]), keras.backend.standardize_dtype(t.dtype)) for t in declared
+    ]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+@contextmanager
+def recorded_calls() -> Iterator[list]:
+    """Collects (layer, first input, first output) of all layer calls inside the context."""
+    calls: list = []
+    original = keras.layers.Layer.__call__
+
+    def recording(layer, *args, **kwargs):
+        outputs = original(layer, *args, **kwargs)
+        inputs = keras.tree.flatten((args, kwargs))
+        calls.append((layer, inputs[0] if inputs else None, keras.tree.flatten(outputs)[0]))
+        return outputs
+
+    keras.layers.Layer.__call__ = recording
+    try:
+        yield calls
+    finally:
+        keras.layers.Layer.__call__ = original
+
+
+def _positions(layer, array) -> int:
+    """Spatial positions of a feature map with batch size 1."""
+    channels_first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return math.prod(array.shape[2:] if channels_first else array.shape[1:-1])
+
+
+def layer_multiply_adds(layer, input_array, output_array) -> int | None:
+    """Multiply-adds of one call of `layer`; 0 for layers that have none, None if unknown."""
+    kinds = keras.layers
+    if isinstance(layer, (kinds.SeparableConv1D, kinds.SeparableConv2D)):
+        kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
+        return kernels * _positions(layer, output_array)
+    if isinstance(layer, (kinds.Conv1DTranspose, kinds.Conv2DTranspose, kinds.Conv3DTranspose)):
+        return math.prod(layer.kernel.shape) * _positions(layer, input_array)
+    # The kernel of a grouped convolution already has the input channels of one group only.
+    convolutions = (kinds.Conv1D, kinds.Conv2D, kinds.Conv3D)
+    if isinstance(layer, (*convolutions, kinds.DepthwiseConv1D, kinds.DepthwiseConv2D)):
+        return math.prod(layer.kernel.shape) * _positions(layer, output_array)
+    if isinstance(layer, kinds.Dense):
+        return math.prod(layer.kernel.shape) * math.prod(output_array.shape[1:-1])
+    kernels = [weight for weight in _own_weights(layer) if len(weight.shape) >= 2]
+    return None if kernels and not isinstance(layer, kinds.Embedding) else 0
+
+
+def _own_weights(layer) -> list:
+    inner = {id(weight) for child in _children(layer) for weight in child.weights}
+    return [weight for weight in layer.weights if id(weight) not in inner]
+
+
+def _children(layer) -> list:
+    return list(layer._flatten_layers(include_self=False))

@@ -1,0 +1,96 @@
+"""Batch normalization that runs TensorFlow's fused kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+# Older cuDNN releases refuse a smaller epsilon, so Keras's own operations take those.
+_SMALLEST_FUSED_EPSILON = 1.001e-5
+_FUSED_DTYPES = ("float16", "bfloat16", "float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_mnv2")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` with one fused kernel in place of ten operations.
+
+    Arguments, weights, weight names and results are those of the Keras layer (up to float
+    rounding), so either layer loads the other's weights. The fused kernel serves inputs of rank 4
+    with channels last on the TensorFlow backend, in float16, bfloat16 or float32, without mask,
+    synchronisation or renorm; everything else takes Keras's own path. Statistics are float32
+    whatever the input's dtype.
+
+    One deliberate difference: an empty batch leaves the moving statistics as they are, where
+    Keras fills them with NaN.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalises `inputs` and, in training, updates the moving statistics.
+
+        Args:
+            inputs: tensor, e.g. float32 `[batch, height, width, channels]`.
+            training: whether to use the batch's statistics; a frozen layer (`trainable=False`)
+                always uses the moving ones.
+            mask: boolean tensor of one dimension less than `inputs`; True counts.
+
+        Returns:
+            Tensor of the shape of `inputs`, in the layer's compute dtype.
+        """
+        if not self._is_fusable(inputs, mask):
+            return super().call(inputs, training=training, mask=mask)
+        if training and self.trainable:
+            return self._fused_training(inputs)
+        if training:
+            # A frozen layer is differentiated: the fused kernel's gradient would also compute
+            # those of gamma and beta, and has no deterministic version on GPUs.
+            return super().call(inputs, training=training)
+        return self._fused_inference(inputs)
+
+    def _is_fusable(self, inputs: Any, mask: Any) -> bool:
+        return (
+            keras.backend.backend() == "tensorflow"
+            and mask is None
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and keras.backend.standardize_dtype(inputs.dtype) in _FUSED_DTYPES
+            and self.epsilon >= _SMALLEST_FUSED_EPSILON
+            and not self.synchronized
+            and not getattr(self, "renorm", False)  # older Keras releases have no renorm
+        )
+
+    def _fused(self, inputs: Any, mean: Any, variance: Any, is_training: bool) -> tuple:
+        """Returns the normalised inputs and, in training, the batch's mean, unbiased variance."""
+        channels = inputs.shape[-1]
+        outputs = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.cast(self.gamma, "float32") if self.scale else tf.ones([channels]),
+            offset=tf.cast(self.beta, "float32") if self.center else tf.zeros([channels]),
+            mean=mean,
+            variance=variance,
+            epsilon=self.epsilon,
+            is_training=is_training,
+        )
+        return tf.cast(outputs.y, self.compute_dtype), outputs.batch_mean, outputs.batch_variance
+
+    def _fused_inference(self, inputs: Any) -> Any:
+        mean = tf.cast(self.moving_mean, "float32")
+        variance = tf.cast(self.moving_variance, "float32")
+        return self._fused(inputs, mean, variance, is_training=False)[0]
+
+    def _fused_training(self, inputs: Any) -> Any:
+        outputs, mean, variance = self._fused(inputs, [], [], is_training=True)
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
+        # The kernel divides the squared deviations by count - 1, Keras by count. A single value
+        # has variance 0, which cuDNN reports as NaN: hence a product in which 0 wins over NaN.
+        biased = tf.math.divide_no_nan(tf.maximum(count - 1.0, 0.0), count)
+        variance = tf.math.multiply_no_nan(variance, biased)
+        keep = tf.where(count > 0.0, self.momentum, 1.0)
+        rate = tf.where(count > 0.0, 1.0 - self.momentum, 0.0)
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            update = tf.math.multiply_no_nan(batch, rate)
+            moving.assign(tf.cast(moving, "float32") * keep + update)
+        return outputs
