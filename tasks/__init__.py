@@ -1,0 +1,6 @@
+"""Applications of keras_mnv2: `python -m tasks.<task>.<verb> --help`."""
+
+import os
+
+# TensorFlow's start-up notes about the machine would bury our own lines.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,0 +1,34 @@
+"""Files that appear only when they are complete."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> None:
+    """Lets `write` fill a temporary file beside `path`, then renames it; makes the folder.
+
+    The temporary name keeps the extension, from which many writers choose the format.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file, all or nothing."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_json(path: str | os.PathLike, content: Any, indent: int | None = 2) -> None:
+    """Writes a JSON file, all or nothing."""
+    write_bytes(path, (json.dumps(content, indent=indent) + "\n").encode())

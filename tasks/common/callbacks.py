@@ -1,0 +1,68 @@
+"""Callbacks of `fit` that all tasks share."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tasks.common.atomic_write import write_atomically, write_json
+
+
+class EvaluateAndSave(keras.callbacks.Callback):
+    """At the end of each epoch evaluates, saves `last.keras`, and `best.keras` if it is best.
+
+    All scalar metrics go to TensorBoard, the deciding one to the progress bar as well, and
+    `history.json` gets a row an epoch.
+
+    Args:
+        folder: of the run.
+        evaluate: returns a dict of metrics of the model as it is now.
+        monitor: name of the metric that decides on the best, higher being better.
+    """
+
+    def __init__(self, folder: Path, evaluate: Callable[[], dict[str, Any]], monitor: str) -> None:
+        super().__init__()
+        self.folder, self.evaluate, self.monitor = folder, evaluate, monitor
+        self.history: list[dict[str, Any]] = _previous_rows(folder)
+        self.writer = tf.summary.create_file_writer(str(folder / "tensorboard" / "evaluation"))
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if not math.isfinite(logs["loss"]):
+            return
+        step = int(self.model.optimizer.iterations)
+        write_atomically(self.folder / "last.keras", self.model.save)
+        metrics = self.evaluate()
+        before = [row[self.monitor] for row in self.history]
+        if metrics[self.monitor] > max(before, default=-math.inf):
+            write_atomically(self.folder / "best.keras", self.model.save)
+        self.history.append({"step": step, "loss": float(logs["loss"]), **metrics})
+        write_json(self.folder / "history.json", self.history)
+        logs[self.monitor] = metrics[self.monitor]
+        with self.writer.as_default(step):
+            for name, value in metrics.items():
+                if isinstance(value, float):
+                    tf.summary.scalar(name, value)
+
+
+def _previous_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run that goes on after an interruption."""
+    path = folder / "history.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+class StopAtStep(keras.callbacks.Callback):
+    """Ends training after exactly `steps` steps, also within an epoch."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if int(self.model.optimizer.iterations) >= self.steps:
+            self.model.stop_training = True

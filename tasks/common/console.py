@@ -1,0 +1,32 @@
+"""How the commands end: with a result, or with one clear message."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+
+from absl import logging as absl_logging
+
+
+def exit_on_bad_input(main: Callable) -> Callable:
+    """Turns a ValueError of `main`, which names the input at fault, into one line and status 1.
+
+    Notes of the libraries below, such as deprecations inside TFDS, are kept off the console.
+    """
+
+    @functools.wraps(main)
+    def guarded(argv=None):
+        absl_logging.set_verbosity(absl_logging.ERROR)
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        try:
+            return main(argv)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    return guarded

@@ -1,0 +1,35 @@
+"""Picture files that a user names on a command line."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+
+def find_pictures(patterns: Sequence[str]) -> list[Path]:
+    """Files, folders (their pictures, not those of folders inside) and globs to a list of files.
+
+    Returns:
+        Paths in the order given, sorted within a folder or glob, each once.
+
+    Raises:
+        ValueError: if a pattern matches no picture.
+    """
+    extensions = set(Image.registered_extensions())
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            paths = sorted(p for p in path.iterdir() if p.suffix.lower() in extensions)
+        elif path.exists():
+            paths = [path]
+        else:
+            paths = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+            paths = [p for p in paths if p.suffix.lower() in extensions]
+        if not paths:
+            raise ValueError(f"no pictures at {pattern!r}: give picture files, folders or globs")
+        found.update(dict.fromkeys(paths))
+    return list(found)

@@ -1,0 +1,26 @@
+"""Files, folders and globs of pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.common.picture_files import find_pictures
+
+
+def test_files_folders_and_globs(tmp_path, monkeypatch):
+    for name in ("b.png", "a.jpg", "deep/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    assert [str(p) for p in find_pictures(["."])] == ["a.jpg", "b.png"]
+    assert [str(p) for p in find_pictures(["b.png", ".", "**/*.png"])] == [
+        "b.png",
+        "a.jpg",
+        "deep/c.png",
+    ]
+    for nothing in ("missing.jpg", "*.gif", "deep/*.jpg"):
+        with pytest.raises(ValueError, match="no pictures at"):
+            find_pictures([nothing])

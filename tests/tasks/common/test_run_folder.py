@@ -1,0 +1,64 @@
+"""Run folders belong to one configuration, and files in them are whole."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tasks.common.atomic_write import write_atomically, write_json
+from tasks.common.run_folder import RunFolderError, load_recipe, open_run_folder, read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    steps: int = 10
+    rates: tuple[int, ...] | None = (6, 12)
+
+
+def test_same_configuration_takes_the_run_up(tmp_path):
+    folder = tmp_path / "runs" / "one"
+    assert open_run_folder(folder, "detection", Recipe()) is False
+    assert open_run_folder(folder, "detection", Recipe()) is True
+    assert load_recipe(folder, "detection", Recipe) == Recipe()
+
+
+def test_another_configuration_is_refused_with_what_differs(tmp_path):
+    open_run_folder(tmp_path / "a", "detection", Recipe())
+    with pytest.raises(RunFolderError, match="steps: 10 there, 20 asked for.*--run-dir"):
+        open_run_folder(tmp_path / "a", "detection", Recipe(steps=20))
+    with pytest.raises(RunFolderError, match="task: 'detection' there"):
+        open_run_folder(tmp_path / "a", "segmentation", Recipe())
+    with pytest.raises(RunFolderError, match="task 'detection'"):
+        load_recipe(tmp_path / "a", "segmentation", Recipe)
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunFolderError, match="not empty"):
+        open_run_folder(tmp_path, "detection", Recipe())
+
+
+def test_damaged_and_missing_configurations_are_named(tmp_path):
+    with pytest.raises(RunFolderError, match="config.json is missing"):
+        load_recipe(tmp_path, "detection", Recipe)
+    (tmp_path / "config.json").write_text('{"task": "detec')
+    with pytest.raises(RunFolderError, match="config.json is not valid JSON"):
+        load_recipe(tmp_path, "detection", Recipe)
+    write_json(tmp_path / "config.json", {"task": "detection", "newer_field": 1})
+    with pytest.raises(RunFolderError, match="newer_field"):
+        load_recipe(tmp_path, "detection", Recipe)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"AP": 0.5})
+
+    def fails(temporary):
+        temporary.write_text("half")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(path, fails)
+    assert read_json(path) == {"AP": 0.5}
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
