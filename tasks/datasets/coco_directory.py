@@ -1,0 +1,204 @@
+"""TFDS builder `coco_directory`: any data set in COCO format, from its JSON files and folders.
+
+Unlike other TFDS builders it has no fixed content: its config carries the paths, and a digest of
+what is found there names the prepared copy. A changed data set is prepared anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from tasks.common.images import encode_upright
+from tasks.datasets.coco_annotations import CocoImage, CocoSplit, read_split
+from tasks.datasets.coco_json import AnnotationError
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoFiles:
+    """Where one split lies: a folder of images and its instances JSON."""
+
+    images: str
+    annotations: str
+
+    def digest(self) -> str:
+        """Changes with the JSON's content and with the names, sizes and times of the images."""
+        digest = hashlib.sha256()
+        try:
+            with open(self.annotations, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise AnnotationError(
+                f"{self.annotations}: cannot read the annotations ({error.strerror}); "
+                "check the path"
+            ) from error
+        if not os.path.isdir(self.images):
+            raise AnnotationError(
+                f"{self.images}: there is no such folder of images; check the path"
+            )
+        for name, size, modified in sorted(_list_files(self.images)):
+            digest.update(f"{name}\0{size}\0{modified}\0".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+def _list_files(folder: str) -> Iterator[tuple[str, int, int]]:
+    """(relative path, bytes, time of change in ns) of all files below the folder."""
+    visited = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        # A link to a folder above would be walked round and round.
+        visited.add(os.path.realpath(root))
+        folders[:] = [
+            name for name in folders if os.path.realpath(os.path.join(root, name)) not in visited
+        ]
+        for name in files:
+            path = os.path.join(root, name)
+            try:
+                status = os.stat(path)
+            except FileNotFoundError:  # a broken link: reported when an annotation needs it
+                continue
+            yield os.path.relpath(path, folder), status.st_size, status.st_mtime_ns
+
+
+@dataclasses.dataclass(eq=False)
+class CocoDirectoryConfig(tfds.core.BuilderConfig):
+    """The files of the splits; the name of the config is the digest of their content.
+
+    Attributes:
+        train: files of the split `train`, or None without one.
+        validation: files of the split `validation`, or None without one.
+        drop_invalid_boxes: see `coco_annotations.read_split`.
+
+    Raises:
+        AnnotationError: there are no splits, or a file or folder is missing.
+    """
+
+    name: str = dataclasses.field(init=False)
+    train: CocoFiles | None = None
+    validation: CocoFiles | None = None
+    drop_invalid_boxes: bool = False
+
+    def __post_init__(self):
+        if not self.splits:
+            raise AnnotationError(
+                "coco_directory needs images and annotations of train, validation or both"
+            )
+        content = [f"{split} {files.digest()}" for split, files in self.splits.items()]
+        content.append(str(self.drop_invalid_boxes))
+        self.name = hashlib.sha256("\n".join(content).encode()).hexdigest()[:20]
+
+    @property
+    def splits(self) -> dict[str, CocoFiles]:
+        """The given splits by name."""
+        splits = {"train": self.train, "validation": self.validation}
+        return {name: files for name, files in splits.items() if files is not None}
+
+
+class CocoDirectory(tfds.core.GeneratorBasedBuilder):
+    """A data set in COCO format.
+
+    Labels are the categories in ascending id order; `info.metadata["category_ids"]` has the ids.
+    Boxes are clipped to their image; images are stored as a person sees them.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+
+    def __init__(self, *, config: CocoDirectoryConfig, **kwargs):
+        self._checked: dict[str, CocoSplit] = {}
+        super().__init__(config=config, **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(),
+                "image/filename": tfds.features.Text(),
+                "image/id": np.int64,
+                "objects": tfds.features.Sequence(
+                    {
+                        "bbox": tfds.features.BBoxFeature(),
+                        # Named when the JSON is read or the prepared copy is opened.
+                        "label": tfds.features.ClassLabel(),
+                        "area": np.float32,
+                        "is_crowd": np.bool_,
+                        "id": np.int64,
+                    }
+                ),
+            }
+        )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=features,
+            description=self.__doc__,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def download_and_prepare(self, **kwargs) -> None:
+        """Prepares the data set unless it is; checks all of it before the first write.
+
+        Raises:
+            AnnotationError: the data set is unusable; see `coco_annotations.read_split`.
+        """
+        if not self.is_prepared():
+            config = self.builder_config
+            self._checked = {
+                split: read_split(
+                    files.annotations, files.images, drop_invalid_boxes=config.drop_invalid_boxes
+                )
+                for split, files in config.splits.items()
+            }
+            _check_same_categories(config.splits, self._checked)
+        super().download_and_prepare(**kwargs)
+        self._checked = {}  # gives the memory back
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        del dl_manager  # nothing to download
+        categories = next(iter(self._checked.values())).categories
+        self.info.features["objects"]["label"].names = list(categories.values())
+        self.info.metadata["category_ids"] = list(categories)
+        labels = {category_id: label for label, category_id in enumerate(categories)}
+        return {
+            split: self._generate_examples(content.images, labels)
+            for split, content in self._checked.items()
+        }
+
+    def _generate_examples(
+        self, images: tuple[CocoImage, ...], labels: dict[int, int]
+    ) -> Iterator[tuple[int, dict]]:
+        for image in images:
+            known_good = image.info.tensorflow_reads_it
+            yield (
+                image.id,
+                {
+                    "image": image.path.read_bytes() if known_good else encode_upright(image.path),
+                    "image/filename": image.file_name,
+                    "image/id": image.id,
+                    "objects": [
+                        {
+                            "bbox": tfds.features.BBox(*item.box),
+                            "label": labels[item.category_id],
+                            "area": item.area,
+                            "is_crowd": item.is_crowd,
+                            "id": item.id,
+                        }
+                        for item in image.objects
+                    ],
+                },
+            )
+
+
+def _check_same_categories(splits: dict[str, CocoFiles], checked: dict[str, CocoSplit]) -> None:
+    (first, expected), *others = ((split, content.categories) for split, content in checked.items())
+    for split, categories in others:
+        differing = sorted(set(expected.items()) ^ set(categories.items()))
+        if differing:
+            raise AnnotationError(
+                f"{splits[first].annotations} and {splits[split].annotations} list different "
+                f"categories, so labels would not agree: {differing[:10]}; "
+                "list the same ids and names in both"
+            )

@@ -1,0 +1,222 @@
+"""One door for all detection data sets: TFDS, COCO folders and COCO TFRecords alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tasks.datasets import coco_tfrecord
+from tasks.datasets import shapes as _shapes  # noqa: F401 - registers the builder
+from tasks.datasets.coco_categories import COCO_CATEGORIES
+from tasks.datasets.coco_directory import CocoDirectory, CocoDirectoryConfig, CocoFiles
+from tasks.datasets.coco_json import read_categories
+from tasks.datasets.tfds_detection import (
+    check_features,
+    open_builder,
+    prepare,
+    read_examples,
+    tfds_categories,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionSource:
+    """A detection data set, with encoded images.
+
+    Attributes:
+        name: of the data set.
+        label_names: one for each contiguous label from 0.
+        category_ids: one for each contiguous label; results and evaluation are in these.
+        splits: names of the splits.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    splits: tuple[str, ...]
+    _count: Callable[[str], int] = dataclasses.field(repr=False)
+    _read: Callable[[str, bool, int | None], tf.data.Dataset] = dataclasses.field(repr=False)
+
+    def num_examples(self, split: str) -> int:
+        """Images of the split, e.g. "train", or for TFDS data sets of a slice: "train[:100]".
+
+        Raises:
+            ValueError: the split does not exist or is empty.
+        """
+        try:
+            count = self._count(split)
+        except (KeyError, ValueError, AssertionError) as error:
+            raise ValueError(
+                f"data set {self.name!r} has no split {split!r}; it has {list(self.splits)} "
+                f"({str(error).strip()})"
+            ) from error
+        if count == 0:
+            raise ValueError(
+                f"split {split!r} of data set {self.name!r} is empty; it has {list(self.splits)}"
+            )
+        return count
+
+    def examples(
+        self, split: str, *, shuffle_files: bool = False, seed: int | None = None
+    ) -> tf.data.Dataset:
+        """The images of a split with their objects.
+
+        Boxes without extent, which COCO has a few of, are left out.
+
+        Args:
+            split: as for `num_examples`.
+            shuffle_files: read the files in random order, several at a time (training).
+            seed: makes that order reproducible.
+
+        Returns:
+            A data set of dicts: "image": scalar string, the encoded JPEG or PNG, see
+            `tasks.common.images.decode`; "image_id": int64; "filename": string; "boxes": float32
+            [n, 4], normalised yxyx; "labels": int32 [n], contiguous from 0; "areas": float32 [n],
+            pixels; "is_crowd": bool [n].
+
+        Raises:
+            ValueError: the split does not exist or is empty.
+        """
+        self.num_examples(split)
+        examples = self._read(split, shuffle_files, seed)
+        return examples.map(_without_empty_boxes, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def open_detection_source(
+    dataset: str,
+    *,
+    data_dir: str | None = None,
+    train_images: str | None = None,
+    train_annotations: str | None = None,
+    validation_images: str | None = None,
+    validation_annotations: str | None = None,
+    train_records: str | None = None,
+    validation_records: str | None = None,
+    drop_invalid_boxes: bool = False,
+) -> DetectionSource:
+    """Opens a data set by name and prepares it where that is due.
+
+    Args:
+        dataset: "shapes" or "shapes/CONFIG" (drawn on the spot), "coco_directory",
+            "coco_tfrecord", or a TFDS detection data set such as "coco/2017".
+        data_dir: where prepared data sets are kept; default as in TFDS (the environment variable
+            TFDS_DATA_DIR, else ~/tensorflow_datasets).
+        train_images: folder, with "coco_directory".
+        train_annotations: COCO instances JSON, with "coco_directory". With "coco_tfrecord" it
+            tells the categories; they are the 80 of COCO without it.
+        validation_images: as `train_images`.
+        validation_annotations: as `train_annotations`.
+        train_records: path or pattern of TFRecord files, with "coco_tfrecord".
+        validation_records: as `train_records`.
+        drop_invalid_boxes: with "coco_directory", leave out boxes without extent or outside of
+            their image instead of refusing the data set.
+
+    Raises:
+        ValueError: unknown data set, arguments that do not belong to it, missing or unusable
+            files (`AnnotationError`).
+        UnavailableError: a TFDS data set could not be downloaded and prepared.
+    """
+    images = {"train_images": train_images, "validation_images": validation_images}
+    annotations = {
+        "train_annotations": train_annotations,
+        "validation_annotations": validation_annotations,
+    }
+    records = {"train_records": train_records, "validation_records": validation_records}
+    drop = {"drop_invalid_boxes": drop_invalid_boxes}
+    if dataset == "coco_directory":
+        _refuse(dataset, records)
+        return _open_coco_directory(data_dir, **images, **annotations, **drop)
+    if dataset == "coco_tfrecord":
+        _refuse(dataset, images | drop)
+        return _open_coco_tfrecord(**records, **annotations)
+    _refuse(dataset, images | annotations | records | drop)
+    return _from_builder(dataset, open_builder(dataset, data_dir))
+
+
+def _refuse(dataset: str, arguments: dict[str, Any]) -> None:
+    given = [name for name, value in arguments.items() if value]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: does not apply to data set {dataset!r}; leave it out"
+        )
+
+
+def _from_builder(name: str, builder: tfds.core.DatasetBuilder) -> DetectionSource:
+    check_features(name, builder)
+    prepare(name, builder)
+    label_names, category_ids = tfds_categories(name, builder)
+    splits = builder.info.splits
+    return DetectionSource(
+        name,
+        label_names,
+        category_ids,
+        tuple(splits),
+        lambda split: splits[split].num_examples,
+        lambda split, shuffle_files, seed: read_examples(builder, split, shuffle_files, seed),
+    )
+
+
+def _open_coco_directory(
+    data_dir: str | None,
+    *,
+    train_images: str | None,
+    train_annotations: str | None,
+    validation_images: str | None,
+    validation_annotations: str | None,
+    drop_invalid_boxes: bool,
+) -> DetectionSource:
+    pairs = {
+        "train": (train_images, train_annotations),
+        "validation": (validation_images, validation_annotations),
+    }
+    for split, pair in pairs.items():
+        if any(pair) and not all(pair):
+            raise ValueError(
+                f"coco_directory needs both {split}_images and {split}_annotations, or neither; "
+                f"got {pair[0]!r} and {pair[1]!r}"
+            )
+    files = {split: CocoFiles(*map(str, pair)) for split, pair in pairs.items() if all(pair)}
+    config = CocoDirectoryConfig(**files, drop_invalid_boxes=drop_invalid_boxes)
+    return _from_builder("coco_directory", CocoDirectory(config=config, data_dir=data_dir))
+
+
+def _open_coco_tfrecord(
+    *,
+    train_records: str | None,
+    validation_records: str | None,
+    train_annotations: str | None,
+    validation_annotations: str | None,
+) -> DetectionSource:
+    patterns = {"train": train_records, "validation": validation_records}
+    files = {
+        split: coco_tfrecord.find_files(pattern) for split, pattern in patterns.items() if pattern
+    }
+    if not files:
+        raise ValueError("coco_tfrecord needs train_records, validation_records or both")
+    annotations = train_annotations or validation_annotations
+    categories = read_categories(annotations) if annotations else COCO_CATEGORIES
+    category_ids = tuple(categories)
+    return DetectionSource(
+        "coco_tfrecord",
+        tuple(categories.values()),
+        category_ids,
+        tuple(files),
+        lambda split: coco_tfrecord.count_records(files[split]),
+        lambda split, shuffle_files, seed: coco_tfrecord.read_examples(
+            files[split], category_ids, shuffle_files=shuffle_files, seed=seed
+        ),
+    )
+
+
+def _without_empty_boxes(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    boxes = example["boxes"]
+    has_extent = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=-1)
+    kept = {
+        key: tf.boolean_mask(example[key], has_extent)
+        for key in ("boxes", "labels", "areas", "is_crowd")
+    }
+    return example | kept
