@@ -1,0 +1,1 @@
+"""Object detection with SSDLite: recipes, data, training, evaluation, prediction."""

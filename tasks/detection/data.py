@@ -1,0 +1,154 @@
+"""From a detection source to batches: decode, augment, resize, encode targets, batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mnv2.detection import encode_targets
+from tasks.common.images import decode
+from tasks.datasets.detection_source import DetectionSource, open_detection_source
+from tasks.detection.augmentation import (
+    photometric_distortion,
+    random_expand,
+    random_horizontal_flip,
+    resize,
+    ssd_random_crop,
+)
+from tasks.detection.recipes import DetectionRecipe
+
+
+def open_source(recipe: DetectionRecipe) -> DetectionSource:
+    """The recipe's data set; prepares it where it is not prepared yet."""
+    files = (
+        "train_images",
+        "train_annotations",
+        "train_records",
+        "validation_images",
+        "validation_annotations",
+        "validation_records",
+        "drop_invalid_boxes",
+    )
+    return open_detection_source(
+        recipe.dataset,
+        data_dir=recipe.data_dir,
+        **{name: getattr(recipe, name) for name in files},
+    )
+
+
+def check_has_objects(source: DetectionSource, split: str) -> None:
+    """Raises ValueError if no image of the split has an object, crowds not counted."""
+    source.num_examples(split)
+    for example in source.examples(split):
+        if not example["is_crowd"].numpy().all():
+            return
+    raise ValueError(
+        f"data set {source.name}, split {split}: no image has an annotated object (crowd regions "
+        "do not count), there is nothing to learn or to measure"
+    )
+
+
+def training_dataset(
+    source: DetectionSource, recipe: DetectionRecipe, anchors: np.ndarray
+) -> tf.data.Dataset:
+    """Endless shuffled batches for `fit`; the recipe's seed decides order and augmentation.
+
+    Args:
+        source: opened data set.
+        anchors: float32 [A, 4] of the model.
+
+    Returns:
+        Dataset of (images uint8 [batch, height, width, 3], targets as `encode_targets` gives
+        them, with a leading batch axis).
+    """
+    examples = augmented_examples(source, recipe)
+
+    def encode(example: dict[str, tf.Tensor]):
+        targets = encode_targets(
+            tf.constant(anchors), example["boxes"], example["labels"], example["is_crowd"]
+        )
+        return example["image"], targets
+
+    dataset = examples.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.batch(recipe.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def augmented_examples(source: DetectionSource, recipe: DetectionRecipe) -> tf.data.Dataset:
+    """Endless shuffled examples, augmented and resized, before targets are encoded.
+
+    Returns:
+        Dataset of dicts: image uint8 [height, width, 3], boxes float32 [n, 4], labels int32 [n],
+        is_crowd bool [n].
+    """
+    num_examples = source.num_examples(recipe.train_split)
+    examples = source.examples(recipe.train_split, shuffle_files=True, seed=recipe.seed)
+    if recipe.cache:
+        examples = examples.cache()
+    buffer = min(recipe.shuffle_buffer, num_examples)
+    examples = examples.shuffle(buffer, seed=recipe.seed).repeat()
+    # Every example has a seed of its own, so that results do not depend on thread timing.
+    numbers = tf.data.Dataset.counter()
+
+    def prepare(example: dict[str, tf.Tensor], number: tf.Tensor) -> dict[str, tf.Tensor]:
+        seed = tf.stack([tf.cast(recipe.seed, tf.int64), number])
+        return augment(decoded(example), recipe, tf.cast(seed, tf.int32))
+
+    return tf.data.Dataset.zip(examples, numbers).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def decoded(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """`example` with its picture decoded."""
+    return {**example, "image": decode(example["image"])}
+
+
+def augment(
+    example: dict[str, tf.Tensor], recipe: DetectionRecipe, seed: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Augments one decoded example as the recipe says and resizes it to the input size."""
+    image, boxes = example["image"], example["boxes"]
+    labels, is_crowd = example["labels"], example["is_crowd"]
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+    if recipe.expand_probability:
+        image, boxes = random_expand(image, boxes, seeds[0], probability=recipe.expand_probability)
+    if recipe.random_crop:
+        image, boxes, labels, is_crowd = ssd_random_crop(image, boxes, labels, is_crowd, seeds[1])
+    if recipe.flip:
+        image, boxes = random_horizontal_flip(image, boxes, seeds[2])
+    image = resized(image, recipe)
+    if recipe.photometric:
+        image = photometric_distortion(image, seeds[3])
+    return {"image": image, "boxes": boxes, "labels": labels, "is_crowd": is_crowd}
+
+
+def evaluation_dataset(
+    source: DetectionSource, recipe: DetectionRecipe, split: str
+) -> tf.data.Dataset:
+    """Batches for evaluation, in the order of the split, each image once, without distortion.
+
+    Returns:
+        Dataset of (images uint8 [batch, height, width, 3], truth), truth being a dict of
+        image_id [batch], size int32 [batch, 2] (height, width of the original), num_objects
+        [batch], and, padded to the batch's longest, boxes, labels, areas, is_crowd.
+    """
+    source.num_examples(split)
+
+    def prepare(example: dict[str, tf.Tensor]):
+        image = decode(example["image"])
+        truth = {
+            "image_id": example["image_id"],
+            "size": tf.shape(image)[:2],
+            "num_objects": tf.shape(example["labels"])[0],
+            **{key: example[key] for key in ("boxes", "labels", "areas", "is_crowd")},
+        }
+        return resized(image, recipe), truth
+
+    examples = source.examples(split).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.padded_batch(recipe.evaluation_batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def resized(image: tf.Tensor, recipe: DetectionRecipe) -> tf.Tensor:
+    """Any uint8 picture to uint8 of the recipe's input size, with antialias."""
+    size = (recipe.height, recipe.width)
+    # Whole grey levels: a quarter of the bytes on the way to the device.
+    image = tf.saturate_cast(tf.round(resize(image, size, antialias=True)), tf.uint8)
+    return tf.ensure_shape(image, (*size, 3))

@@ -1,0 +1,131 @@
+"""COCO average precision of a trained detector.
+
+python -m tasks.detection.evaluate --run-dir runs/shapes --split test
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tasks.common.atomic_write import write_json
+from tasks.common.console import exit_on_bad_input
+from tasks.datasets.detection_source import DetectionSource
+from tasks.detection.coco_evaluation import METRICS, CocoEvaluator
+from tasks.detection.data import decoded, evaluation_dataset, open_source
+from tasks.detection.drawing import (
+    contact_sheet,
+    draw_detections,
+    draw_ground_truth,
+    write_picture,
+)
+from tasks.detection.model import make_detector
+from tasks.detection.predict import DRAWN_SCORE, detect
+from tasks.detection.recipes import DetectionRecipe
+from tasks.detection.trained import TrainedDetector, add_run_arguments, load_trained
+
+
+def evaluate(
+    detector: keras.Model, source: DetectionSource, recipe: DetectionRecipe, split: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Runs `detector` over a split and has the COCO API judge it.
+
+    Args:
+        detector: of `make_detector`, with the recipe's input size.
+        source: opened data set.
+        split: of the source.
+
+    Returns:
+        Metrics as `CocoEvaluator.evaluate` names them, and the detections as COCO results.
+    """
+    evaluator = CocoEvaluator(source.category_ids, source.label_names)
+    for images, truth in evaluation_dataset(source, recipe, split):
+        truth = {key: value.numpy() for key, value in truth.items()}
+        for row, count in enumerate(truth["num_objects"]):
+            evaluator.add_ground_truth(
+                truth["image_id"][row],
+                *truth["size"][row],
+                *(truth[key][row][:count] for key in ("boxes", "labels", "areas", "is_crowd")),
+            )
+        found = detector.predict_on_batch(images)
+        evaluator.add_detections(
+            truth["image_id"],
+            *(found[key] for key in ("boxes", "scores", "classes", "num_detections")),
+        )
+    return evaluator.evaluate(), evaluator.results()
+
+
+def draw_split(
+    trained: TrainedDetector,
+    detector: keras.Model,
+    source: DetectionSource,
+    split: str,
+    count: int,
+) -> np.ndarray:
+    """The first images of a split, with annotations on the left and detections on the right.
+
+    Returns:
+        uint8 [height, width, 3], a contact sheet.
+    """
+    pictures = []
+    for example in source.examples(split).take(count).map(decoded):
+        example = {key: value.numpy() for key, value in example.items()}
+        image, names = example["image"], trained.label_names
+        truth = draw_ground_truth(
+            image, example["boxes"], example["labels"], names, example["is_crowd"]
+        )
+        found = draw_detections(
+            image, **detect(trained, image, detector), label_names=names, min_score=DRAWN_SCORE
+        )
+        pictures.append(np.concatenate([truth, found], axis=1))
+    return contact_sheet(pictures, columns=3)
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """The twelve COCO figures and AP per class, as a table on the console."""
+    for name in METRICS:
+        value = metrics[name]
+        print(f"  {name:<10} {'n/a' if value < 0 else f'{value:.4f}'}")
+    known = {name: ap for name, ap in metrics["AP_per_class"].items() if ap is not None}
+    for name, ap in sorted(known.items(), key=lambda item: -item[1]):
+        print(f"    AP {name:<20} {ap:.4f}")
+
+
+@exit_on_bad_input
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="COCO average precision of a trained detector.")
+    add_run_arguments(parser)
+    parser.add_argument("--split", help="split to evaluate [the recipe's validation split]")
+    parser.add_argument(
+        "--draw", type=int, default=0, metavar="N", help="draw the first N images of the split"
+    )
+    arguments = parser.parse_args(argv)
+
+    trained = load_trained(arguments)
+    split = arguments.split or trained.recipe.validation_split
+    source = open_source(trained.recipe)
+    trained.check_labels(source)
+    detector = make_detector(trained.model, trained.recipe)
+    metrics, results = evaluate(detector, source, trained.recipe, split)
+    print(f"{trained.path} on {source.name}, split {split}:")
+    print_metrics(metrics)
+
+    folder = Path(arguments.output) if arguments.output else trained.folder
+    stem = split.translate(str.maketrans("[]:%", "____"))
+    write_json(folder / f"metrics_{stem}.json", {"split": split, **metrics})
+    write_json(folder / f"detections_{stem}.json", results, indent=None)
+    print(f"metrics: {folder / f'metrics_{stem}.json'}")
+    print(f"detections (COCO results): {folder / f'detections_{stem}.json'}")
+    if arguments.draw:
+        path = folder / f"pictures_{stem}.png"
+        write_picture(path, draw_split(trained, detector, source, split, arguments.draw))
+        print(f"pictures, annotations left and detections right: {path}")
+
+
+if __name__ == "__main__":
+    main()

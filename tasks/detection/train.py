@@ -1,0 +1,76 @@
+"""Trains SSDLite.
+
+    python -m tasks.detection.train --recipe shapes --run-dir runs/shapes
+    python -m tasks.detection.train --recipe coco_320 --dataset coco_directory \
+        --train-images ... --train-annotations ... \
+        --validation-images ... --validation-annotations ... --run-dir runs/mine
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from keras_mnv2.detection import anchors_for
+from tasks.common.command_line import parse_recipe
+from tasks.common.console import exit_on_bad_input
+from tasks.common.run_folder import open_run_folder
+from tasks.common.training import train
+from tasks.detection.data import check_has_objects, open_source, training_dataset
+from tasks.detection.evaluate import evaluate, print_metrics
+from tasks.detection.model import build_model, compile_model, make_detector
+from tasks.detection.recipes import RECIPES, DetectionRecipe
+from tasks.detection.trained import write_labels
+
+
+def run(recipe: DetectionRecipe, folder: Path) -> dict:
+    """Trains as the recipe says, with everything that comes of it in `folder`.
+
+    Returns:
+        The COCO metrics of the best checkpoint.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    source = open_source(recipe)
+    for split in (recipe.train_split, recipe.validation_split):
+        check_has_objects(source, split)
+    model = build_model(recipe, len(source.label_names))
+    open_run_folder(folder, "detection", recipe)
+    write_labels(folder, source.label_names, source.category_ids)
+    compile_model(model, recipe)
+    detector = make_detector(model, recipe)
+    return train(
+        model,
+        training_dataset(source, recipe, anchors_for(model)),
+        recipe,
+        folder,
+        lambda: evaluate(detector, source, recipe, recipe.validation_split)[0],
+        monitor="AP",
+    )
+
+
+@exit_on_bad_input
+def main(argv: Sequence[str] | None = None) -> None:
+    recipe, arguments = parse_recipe(
+        "Train SSDLite. Any field of the recipe can be given as an option.",
+        RECIPES,
+        argv,
+        default="shapes",
+        add_arguments=lambda parser: parser.add_argument(
+            "--run-dir", required=True, help="folder for checkpoints, logs and metrics"
+        ),
+    )
+    folder = Path(arguments.run_dir)
+    if (folder / "metrics.json").exists():
+        open_run_folder(folder, "detection", recipe)
+        print(f"{folder} already holds this run, finished; give another --run-dir to train again")
+        return
+    metrics = run(recipe, folder)
+    print(f"best checkpoint, on split {recipe.validation_split}:")
+    print_metrics(metrics)
+    print(f"checkpoints, metrics and TensorBoard logs: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The three commands end to end, on tiny real runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from recipe_arguments import as_arguments
+
+from tasks.detection import evaluate, predict, show_batch, train
+from tasks.detection.coco_evaluation import METRICS
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_folder_holds_everything(tiny_run, tiny_recipe):
+    names = {path.name for path in tiny_run.iterdir()}
+    assert names >= {"config.json", "labels.json", "best.keras", "last.keras", "tensorboard"}
+    config = read(tiny_run / "config.json")
+    assert config == {"task": "detection", **dataclasses.asdict(tiny_recipe)}
+    history = read(tiny_run / "history.json")
+    assert [row["step"] for row in history] == [3, 5]
+    assert all(math.isfinite(row["loss"]) and set(METRICS) <= set(row) for row in history)
+    assert read(tiny_run / "metrics.json") == max(history, key=lambda row: row["AP"])
+    assert len(read(tiny_run / "labels.json")) == 10
+    assert list((tiny_run / "tensorboard").rglob("events*"))
+
+
+def test_a_finished_run_is_not_trained_again(tiny_run, tiny_recipe, capsys):
+    before = (tiny_run / "last.keras").stat().st_mtime_ns
+    train.main([*as_arguments(tiny_recipe), "--run-dir", str(tiny_run)])
+    assert "already" in capsys.readouterr().out
+    assert (tiny_run / "last.keras").stat().st_mtime_ns == before
+
+
+def test_another_configuration_is_refused(tiny_run, tiny_recipe, capsys):
+    other = dataclasses.replace(tiny_recipe, learning_rate=0.5)
+    with pytest.raises(SystemExit) as ended:
+        train.main([*as_arguments(other), "--run-dir", str(tiny_run)])
+    assert ended.value.code == 1
+    assert "learning_rate: 0.002 there, 0.5 asked for" in capsys.readouterr().err
+
+
+def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
+    evaluate.main(["--run-dir", str(tiny_run), "--output", str(tmp_path), "--draw", "2"])
+    (metrics,) = tmp_path.glob("metrics_*.json")
+    expected = read(tiny_run / "metrics.json")
+    for name in METRICS:
+        assert read(metrics)[name] == pytest.approx(expected[name], abs=1e-6)
+    (picture,) = tmp_path.glob("pictures_*.png")
+    assert Image.open(picture).width > 2 * 96
+
+
+def test_predict_writes_pictures_and_coco_results(tiny_run, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, size in ((7, (120, 80)), (42, (33, 200))):
+        pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{number:012d}.png")
+    command = [str(photos), "--run-dir", str(tiny_run), "--min-score", "0"]
+    predict.main([*command, "--output", str(tmp_path / "out")])
+    results = read(tmp_path / "out" / "detections.json")
+    assert {row["image_id"] for row in results} == {7, 42}
+    categories = {label["category_id"] for label in read(tiny_run / "labels.json")}
+    assert {row["category_id"] for row in results} <= categories
+    for row in results:
+        x, y, width, height = row["bbox"]
+        limit = (80, 120) if row["image_id"] == 7 else (200, 33)
+        assert 0 <= x <= x + width <= limit[0] + 1e-3 and 0 <= y <= y + height <= limit[1] + 1e-3
+    assert Image.open(tmp_path / "out" / "42_000000000042.png").size == (200, 33)
+
+
+def test_a_saved_checkpoint_is_a_plain_keras_model(tiny_run):
+    model = keras.saving.load_model(tiny_run / "best.keras")
+    assert set(model.output) == {"box_encodings", "class_logits"}
+
+
+def test_show_batch_draws_the_batch(tiny_recipe, tmp_path):
+    crops = dataclasses.replace(tiny_recipe, random_crop=True, expand_probability=0.5)
+    picture = tmp_path / "batch.png"
+    show_batch.main([*as_arguments(crops), "--output", str(picture)])
+    assert Image.open(picture).width >= 4 * 2 * 96
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ([evaluate, "--run-dir", "{tmp}/none"], "config.json is missing"),
+        ([evaluate, "--run-dir", "{run}", "--split", "holdout"], "no split 'holdout'"),
+        ([predict, "--run-dir", "{run}", "{tmp}/missing.jpg"], "no pictures at"),
+        ([predict, "--run-dir", "{run}", "{tmp}/broken.jpg"], "broken.jpg"),
+    ],
+)
+def test_bad_input_ends_in_one_message(command, message, tiny_run, tmp_path, capsys):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    module, *words = command
+    with pytest.raises(SystemExit) as ended:
+        module.main([word.format(tmp=tmp_path, run=tiny_run) for word in words])
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
