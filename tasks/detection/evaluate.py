@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
-from tasks.datasets.detection_source import DetectionSource
+from tasks.datasets.detection_source import DetectionSource, open_detection_source
 from tasks.detection.coco_evaluation import METRICS, CocoEvaluator
 from tasks.detection.data import decoded, evaluation_dataset, open_source
 from tasks.detection.drawing import (
@@ -101,14 +101,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="COCO average precision of a trained detector.")
     add_run_arguments(parser)
     parser.add_argument("--split", help="split to evaluate [the recipe's validation split]")
+    parser.add_argument("--images", help="evaluate the images of this folder instead")
+    parser.add_argument("--annotations", help="COCO JSON that belongs to --images")
     parser.add_argument(
         "--draw", type=int, default=0, metavar="N", help="draw the first N images of the split"
     )
     arguments = parser.parse_args(argv)
 
     trained = load_trained(arguments)
-    split = arguments.split or trained.recipe.validation_split
-    source = open_source(trained.recipe)
+    if arguments.images or arguments.annotations:
+        source = open_detection_source(
+            "coco_directory",
+            data_dir=trained.recipe.data_dir,
+            validation_images=arguments.images,
+            validation_annotations=arguments.annotations,
+        )
+        split = arguments.split or "validation"
+    else:
+        source = open_source(trained.recipe)
+        split = arguments.split or trained.recipe.validation_split
     trained.check_labels(source)
     detector = make_detector(trained.model, trained.recipe)
     metrics, results = evaluate(detector, source, trained.recipe, split)

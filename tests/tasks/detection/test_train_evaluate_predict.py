@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 from recipe_arguments import as_arguments
 
+from tasks.common.run_folder import load_recipe
 from tasks.detection import evaluate, predict, show_batch, train
 from tasks.detection.coco_evaluation import METRICS
+from tasks.detection.data import open_source
+from tasks.detection.recipes import DetectionRecipe
 
 
 def read(path):
@@ -107,3 +110,43 @@ def test_bad_input_ends_in_one_message(command, message, tiny_run, tmp_path, cap
     assert ended.value.code == 1
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_evaluation_of_other_files(tiny_run, tmp_path, capsys):
+    """A COCO folder that did not take part in training, written from the test split."""
+    recipe = load_recipe(tiny_run, "detection", DetectionRecipe)
+    labels = read(tiny_run / "labels.json")
+    images, annotations = [], []
+    for example in open_source(recipe).examples("test[:3]").as_numpy_iterator():
+        name = f"{example['image_id']}.jpg"
+        (tmp_path / name).write_bytes(example["image"])
+        images.append(
+            {"id": int(example["image_id"]), "file_name": name, "height": 96, "width": 96}
+        )
+        for box, label in zip(example["boxes"], example["labels"], strict=True):
+            ymin, xmin, ymax, xmax = (96.0 * box).tolist()
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": int(example["image_id"]),
+                    "category_id": labels[label]["category_id"],
+                    "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+                }
+            )
+    categories = [{"id": label["category_id"], "name": label["name"]} for label in labels]
+    command = ["--run-dir", str(tiny_run), "--images", str(tmp_path), "--output"]
+    command += [str(tmp_path / "out"), "--annotations", str(tmp_path / "instances.json")]
+
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    evaluate.main(command)
+    from_files = read(tmp_path / "out" / "metrics_validation.json")
+    evaluate.main(["--run-dir", str(tiny_run), "--split", "test[:3]", "--output", str(tmp_path)])
+    (from_source,) = tmp_path.glob("metrics_test*.json")
+    assert from_files["AR_100"] == pytest.approx(read(from_source)["AR_100"], abs=1e-6)
+
+    content["categories"] = [{**categories[0], "name": "oblong"}, *categories[1:]]
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit):
+        evaluate.main(command)
+    assert "oblong" in capsys.readouterr().err
