@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import sys
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -51,8 +54,14 @@ def prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
     Raises:
         UnavailableError: with the cause and what to do, e.g. without network.
     """
+    if builder.is_prepared():
+        return
+    print(f"preparing data set {name} in {builder.data_dir}", flush=True)
+    if not sys.stderr.isatty():  # a progress bar in a log file is thousands of lines
+        tfds.disable_progress_bar()
     try:
-        builder.download_and_prepare()
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS's notes about itself
+            builder.download_and_prepare()
     except (OSError, tfds.download.DownloadError) as error:
         raise UnavailableError(
             f"data set {name!r} could not be downloaded and prepared in {builder.data_dir}: "
