@@ -1,39 +1,40 @@
-# Sourced by the other scripts: makes .venv beside setup.cfg and installs this project into it.
+# Sourced by the other scripts: makes .venv beside setup.cfg, installs this project into it, and
+# leaves the shell in the project's folder with its interpreter in $python.
 # PYTHON names the interpreter to make it with (python3 by default; 3.10 to 3.12).
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-cd "$root"
-
-python="${PYTHON:-python3}"
-venv="$root/.venv"
-
-if ! "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'; then
-  echo "error: $("$python" --version 2>&1) ($python) will not do: set PYTHON to Python 3.10, 3.11 or 3.12" >&2
-  exit 1
+requested="${PYTHON:-}"
+if [ -n "$requested" ]; then
+  # A relative path means the caller's folder.
+  requested="$(command -v "$requested")" || { echo "error: PYTHON=$PYTHON: no such program" >&2; exit 1; }
+  case "$requested" in /*) ;; *) requested="$PWD/$requested" ;; esac
 fi
-wanted="$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-if [ -x "$venv/bin/python" ]; then
-  found="$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' || true)"
-  if [ -n "${PYTHON:-}" ] && [ "$found" != "$wanted" ]; then
-    echo ".venv has Python $found, PYTHON is $wanted: making it again"
-    rm -rf "$venv"
-  fi
-fi
-if [ ! -x "$venv/bin/python" ]; then
-  echo "making .venv with Python $wanted"
-  "$python" -m venv "$venv"
-fi
-
-# Installing takes minutes, so it is done again only when the requirements change.
-stamp="$venv/.installed"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python="$PWD/.venv/bin/python"
+stamp=".venv/.installed"
 requirements="$(cat setup.cfg pyproject.toml)"
+
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
+
+if [ -n "$requested" ] && [ "$(version_of "$python")" != "$(version_of "$requested")" ]; then
+  rm -rf .venv
+fi
+# Without the stamp an earlier installation was interrupted, perhaps before pip was there.
+if [ ! -f "$stamp" ] || [ -z "$(version_of "$python")" ]; then
+  base="${requested:-python3}"
+  case "$(version_of "$base")" in
+    3.10 | 3.11 | 3.12) ;;
+    *)
+      echo "error: $base is Python $(version_of "$base"): set PYTHON to Python 3.10, 3.11 or 3.12" >&2
+      exit 1
+      ;;
+  esac
+  echo "making .venv with Python $(version_of "$base")"
+  "$base" -m venv --clear .venv
+fi
+# Installing takes minutes, so it is done again only when the requirements change.
 if [ "$(cat "$stamp" 2>/dev/null)" != "$requirements" ]; then
   echo "installing keras_mnv2 and its requirements into .venv (about 4 GB, some minutes)"
-  "$venv/bin/python" -m pip install --quiet --upgrade pip
-  "$venv/bin/python" -m pip install --quiet --editable '.[tasks,test]'
+  "$python" -m pip install --quiet --upgrade pip
+  "$python" -m pip install --quiet --editable '.[tasks,test]'
   printf '%s' "$requirements" >"$stamp"
 fi
-
-# shellcheck disable=SC2034  # for the script that sources this one
-python="$venv/bin/python"
-export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
