@@ -41,7 +41,7 @@ def inspect(path: str | os.PathLike) -> ImageInfo:
     """Decodes the whole file, so that a truncated or corrupt one is found, and describes it.
 
     Raises:
-        ImageError: the file is missing, empty, truncated, corrupt or not an image.
+        ImageError: the file is missing, empty, truncated, corrupt, too large or not an image.
     """
     return _inspect(path, _read_bytes(path))
 
@@ -56,7 +56,7 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
         uint8 array [height, width, 3].
 
     Raises:
-        ImageError: the file is missing, empty, truncated, corrupt or not an image.
+        ImageError: the file is missing, empty, truncated, corrupt, too large or not an image.
     """
     return _read_rgb(path, _read_bytes(path))
 
@@ -68,7 +68,7 @@ def encode_upright(path: str | os.PathLike) -> bytes:
     other pictures are returned as RGB PNG, without loss.
 
     Raises:
-        ImageError: the file is missing, empty, truncated, corrupt or not an image.
+        ImageError: the file is missing, empty, truncated, corrupt, too large or not an image.
     """
     data = _read_bytes(path)
     if _inspect(path, data).tensorflow_reads_it:
@@ -90,8 +90,20 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
+def decoded_size(encoded: tf.Tensor) -> tf.Tensor:
+    """int32 [2], height and width of what `decode` gives; a JPEG is not decoded for it."""
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.image.extract_jpeg_shape(encoded)[:2],
+        lambda: tf.shape(decode(encoded))[:2],
+    )
+
+
 def decode_file(path: tf.Tensor) -> tf.Tensor:
-    """`read_rgb` for `tf.data`: path (scalar string) -> uint8 [height, width, 3]."""
+    """`read_rgb` for `tf.data`: path (scalar string) -> uint8 [height, width, 3].
+
+    For a plain list of image files; the data sets of `tasks` hold encoded images, see `decode`.
+    """
 
     def read(name: bytes | np.ndarray) -> np.ndarray:
         # Bytes in a pipeline, an array without axes when executed eagerly.
@@ -125,10 +137,13 @@ def _open(path: str | os.PathLike, data: bytes) -> Image.Image:
             f"{path}: not an image in a known format; convert it to JPEG or PNG, or remove it"
         ) from None
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise _unreadable(path, error) from error
 
 
-def _damaged(path: str | os.PathLike, error: Exception) -> ImageError:
+def _unreadable(path: str | os.PathLike, error: Exception) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError):
+        size = str(error).partition(",")[0]  # "Image size (N pixels) exceeds limit of M pixels"
+        return ImageError(f"{path}: the image is too large: {size}; scale it down or remove it")
     return ImageError(
         f"{path}: the image is truncated or corrupt ({error}); fetch it again or remove it"
     )
@@ -151,7 +166,7 @@ def _inspect(path: str | os.PathLike, data: bytes) -> ImageInfo:
         image.draft(image.mode, (1, 1))
         image.load()
     except Exception as error:  # Pillow's plugins raise errors of many types.
-        raise _damaged(path, error) from error
+        raise _unreadable(path, error) from error
     return ImageInfo(height, width, rotated, tensorflow_reads_it=True)
 
 
@@ -175,7 +190,7 @@ def _read_rgb(path: str | os.PathLike, data: bytes) -> np.ndarray:
     except ImageError:
         raise
     except Exception as error:  # Pillow's plugins raise errors of many types.
-        raise _damaged(path, error) from error
+        raise _unreadable(path, error) from error
 
 
 def _from_16_bits(path: str | os.PathLike, pixels: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from tasks.datasets.coco_json import (
 )
 
 # Boxes may stick out of the image by the rounding of an annotation tool; they are clipped.
-_ROUNDING_PIXELS = 2.0
+ROUNDING_PIXELS = 2.0
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _check_annotation(
         if not drop_invalid_boxes:
             problems.add(
                 f"{name}: 'bbox' {bbox} {error}; correct it, or leave out all such boxes "
-                "with drop_invalid_boxes=True"
+                "with drop_invalid_boxes (--drop-invalid-boxes)"
             )
         return
     objects[image_id].append(CocoObject(record["id"], category_id, box, float(area), bool(crowd)))
@@ -205,7 +205,7 @@ def _normalised(bbox: list[float], info: ImageInfo) -> tuple[float, float, float
     x, y, width, height = bbox
     if width <= 0 or height <= 0:
         raise ValueError("has no positive width and height")
-    slack = _ROUNDING_PIXELS
+    slack = ROUNDING_PIXELS
     if (
         x < -slack
         or y < -slack

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 from tasks.common.images import encode_upright
 from tasks.datasets.coco_annotations import CocoImage, CocoSplit, read_split
-from tasks.datasets.coco_json import AnnotationError
+from tasks.datasets.coco_json import AnnotationError, check_same_categories
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,12 @@ class CocoDirectory(tfds.core.GeneratorBasedBuilder):
                 )
                 for split, files in config.splits.items()
             }
-            _check_same_categories(config.splits, self._checked)
+            check_same_categories(
+                {
+                    files.annotations: self._checked[split].categories
+                    for split, files in config.splits.items()
+                }
+            )
         super().download_and_prepare(**kwargs)
         self._checked = {}  # gives the memory back
 
@@ -189,16 +194,4 @@ class CocoDirectory(tfds.core.GeneratorBasedBuilder):
                         for item in image.objects
                     ],
                 },
-            )
-
-
-def _check_same_categories(splits: dict[str, CocoFiles], checked: dict[str, CocoSplit]) -> None:
-    (first, expected), *others = ((split, content.categories) for split, content in checked.items())
-    for split, categories in others:
-        differing = sorted(set(expected.items()) ^ set(categories.items()))
-        if differing:
-            raise AnnotationError(
-                f"{splits[first].annotations} and {splits[split].annotations} list different "
-                f"categories, so labels would not agree: {differing[:10]}; "
-                "list the same ids and names in both"
             )

@@ -85,13 +85,18 @@ def load_json(path: str | os.PathLike) -> dict:
 
 
 def is_id(value: object) -> bool:
-    """Whether the JSON value is an integer (and not `true`, which Python takes for 1)."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether the JSON value is a 64-bit integer (and not `true`, which Python takes for 1)."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def is_number(value: object) -> bool:
     """Whether the JSON value is a finite number; Python reads NaN and Infinity, too."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floating-point numbers
+        return False
 
 
 def unique_ids(records: list[dict], kind: str, problems: Problems) -> dict[int, dict]:
@@ -100,7 +105,10 @@ def unique_ids(records: list[dict], kind: str, problems: Problems) -> dict[int, 
     for position, record in enumerate(records):
         identity = record.get("id")
         if not is_id(identity):
-            problems.add(f"{kind} number {position}: 'id' must be an integer, not {identity!r}")
+            problems.add(
+                f"{kind} number {position}: 'id' must be an integer of at most 64 bits, "
+                f"not {identity!r}"
+            )
         elif identity in by_id:
             problems.add(f"{kind} id {identity} occurs more than once; number them uniquely")
         else:
@@ -128,3 +136,15 @@ def check_categories(path: str | os.PathLike, records: list[dict]) -> dict[int, 
             problems.add(f"category name {name!r} occurs {times} times; rename or merge them")
     problems.raise_any()
     return {category_id: by_id[category_id]["name"].strip() for category_id in sorted(by_id)}
+
+
+def check_same_categories(categories: dict[str, dict[int, str]]) -> None:
+    """Raises an AnnotationError unless all files (path -> categories) have the same ones."""
+    for path, found in categories.items():
+        first, expected = next(iter(categories.items()))
+        differing = sorted(set(expected.items()) ^ set(found.items()))
+        if differing:
+            raise AnnotationError(
+                f"{first} and {path} list different categories, so labels would not agree: "
+                f"{differing[:10]}; list the same ids and names in both"
+            )

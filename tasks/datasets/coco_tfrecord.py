@@ -7,22 +7,18 @@ image at once; here it stays encoded until the input pipeline needs it.
 from __future__ import annotations
 
 import glob
-import os
-import struct
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tasks.common.images import decode
+from tasks.common.images import decoded_size
 
 _OBJECT = "image/object/"
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature((), tf.string),
     "image/source_id": tf.io.FixedLenFeature((), tf.string, ""),
     "image/filename": tf.io.FixedLenFeature((), tf.string, ""),
-    "image/height": tf.io.FixedLenFeature((), tf.int64, -1),
-    "image/width": tf.io.FixedLenFeature((), tf.int64, -1),
     **{
         f"{_OBJECT}bbox/{side}": tf.io.RaggedFeature(tf.float32)
         for side in ("ymin", "xmin", "ymax", "xmax")
@@ -31,7 +27,6 @@ _FEATURES = {
     f"{_OBJECT}area": tf.io.RaggedFeature(tf.float32),
     f"{_OBJECT}is_crowd": tf.io.RaggedFeature(tf.int64),
 }
-_LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
 
 
 def find_files(pattern: str) -> list[str]:
@@ -49,31 +44,6 @@ def find_files(pattern: str) -> list[str]:
     return files
 
 
-def count_records(files: Sequence[str]) -> int:
-    """Counts the records by skipping from one length field to the next, without reading them.
-
-    Raises:
-        ValueError: a file ends within a record or is no (uncompressed) TFRecord file.
-    """
-    count = 0
-    for name in files:
-        # Unbuffered: a buffer would be filled with images at each step.
-        with open(name, "rb", buffering=0) as file:
-            size, position = os.fstat(file.fileno()).st_size, 0
-            while position < size:
-                file.seek(position)
-                header = file.read(_LENGTH_BYTES)
-                if len(header) == _LENGTH_BYTES:
-                    (length,) = struct.unpack("<Q", header)
-                    position += _LENGTH_BYTES + length + 2 * _CHECKSUM_BYTES
-                if len(header) < _LENGTH_BYTES or position > size:
-                    raise ValueError(
-                        f"{name}: truncated, or not an uncompressed TFRecord file; write it again"
-                    )
-                count += 1
-    return count
-
-
 def read_examples(
     files: Sequence[str],
     category_ids: Sequence[int],
@@ -84,8 +54,8 @@ def read_examples(
     """The records as elements of a `DetectionSource` (see there).
 
     Args:
-        files: record files, see `find_files`.
-        category_ids: category id of each label; iteration fails at a record with another one.
+        files: record files, see `find_files`, which passed `coco_tfrecord_check.check_records`.
+        category_ids: category id of each label, ascending.
         shuffle_files: read the files in random order, several at a time.
         seed: makes that order reproducible.
     """
@@ -99,24 +69,22 @@ def read_examples(
         )
     else:
         records = tf.data.TFRecordDataset(list(files))
-    labels = np.full(max(category_ids) + 1, -1, np.int32)
-    labels[list(category_ids)] = np.arange(len(category_ids))
-    return records.map(
-        lambda record: _parse(record, tf.constant(labels)), num_parallel_calls=tf.data.AUTOTUNE
-    )
+    ids = np.array(category_ids, np.int64)
+    return records.map(lambda record: _parse(record, ids), num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _parse(record: tf.Tensor, label_of_category: tf.Tensor) -> dict[str, tf.Tensor]:
+def _parse(record: tf.Tensor, category_ids: np.ndarray) -> dict[str, tf.Tensor]:
     parsed = tf.io.parse_single_example(record, _FEATURES)
     image = parsed["image/encoded"]
     sides = [parsed[f"{_OBJECT}bbox/{side}"] for side in ("ymin", "xmin", "ymax", "xmax")]
-    boxes = tf.stack(sides, axis=-1)
+    # They may stick out by the rounding of an annotation tool.
+    boxes = tf.clip_by_value(tf.stack(sides, axis=-1), 0.0, 1.0)
     return {
         "image": image,
         "image_id": _image_id(parsed["image/source_id"], image),
         "filename": parsed["image/filename"],
         "boxes": boxes,
-        "labels": _labels(parsed, label_of_category),
+        "labels": tf.searchsorted(category_ids, parsed[f"{_OBJECT}class/label"]),
         "areas": _areas(parsed, boxes, image),
         "is_crowd": _is_crowd(parsed),
     }
@@ -131,30 +99,12 @@ def _image_id(source_id: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _labels(parsed: dict[str, tf.Tensor], label_of_category: tf.Tensor) -> tf.Tensor:
-    categories = parsed[f"{_OBJECT}class/label"]
-    known = (categories >= 0) & (categories < tf.size(label_of_category, tf.int64))
-    labels = tf.gather(label_of_category, tf.where(known, categories, 0))
-    labels = tf.where(known, labels, -1)
-    check = tf.debugging.assert_non_negative(
-        labels,
-        "a TFRecord has a category id that is not among the categories; give the annotations "
-        "JSON from which the records were made",
-        summarize=20,
-    )
-    with tf.control_dependencies([check]):
-        return tf.identity(labels)
-
-
 def _areas(parsed: dict[str, tf.Tensor], boxes: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     areas = parsed[f"{_OBJECT}area"]
-    size = tf.stack([parsed["image/height"], parsed["image/width"]])
 
     def box_areas() -> tf.Tensor:
-        known = tf.reduce_all(size > 0)
-        pixels = tf.cond(known, lambda: size, lambda: tf.shape(decode(image), tf.int64)[:2])
-        extent = boxes[:, 2:] - boxes[:, :2]
-        return tf.reduce_prod(extent * tf.cast(pixels, tf.float32), axis=-1)
+        size = tf.cast(decoded_size(image), tf.float32)
+        return tf.reduce_prod((boxes[:, 2:] - boxes[:, :2]) * size, axis=-1)
 
     return tf.cond(tf.size(areas) > 0, lambda: areas, box_areas)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,8 @@ from tasks.datasets import coco_tfrecord
 from tasks.datasets import shapes as _shapes  # noqa: F401 - registers the builder
 from tasks.datasets.coco_categories import COCO_CATEGORIES
 from tasks.datasets.coco_directory import CocoDirectory, CocoDirectoryConfig, CocoFiles
-from tasks.datasets.coco_json import read_categories
+from tasks.datasets.coco_json import check_same_categories, read_categories
+from tasks.datasets.coco_tfrecord_check import check_records
 from tasks.datasets.tfds_detection import (
     check_features,
     open_builder,
@@ -21,6 +23,10 @@ from tasks.datasets.tfds_detection import (
     read_examples,
     tfds_categories,
 )
+
+
+class _UnknownSplit(Exception):
+    """There is no such split; the message may tell more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,17 +50,20 @@ class DetectionSource:
     def num_examples(self, split: str) -> int:
         """Images of the split, e.g. "train", or for TFDS data sets of a slice: "train[:100]".
 
+        The first call for a split of "coco_tfrecord" reads and checks all its records.
+
         Raises:
-            ValueError: the split does not exist or is empty.
+            ValueError: the split does not exist or is empty, or records of it are unusable
+                (`AnnotationError`).
         """
         try:
             count = self._count(split)
-        except (KeyError, ValueError, AssertionError) as error:
+        except _UnknownSplit as error:
             raise ValueError(
                 f"data set {self.name!r} has no split {split!r}; it has {list(self.splits)} "
                 f"({str(error).strip()})"
             ) from error
-        if count == 0:
+        if count <= 0:  # TFDS counts -2 images in [5:3]
             raise ValueError(
                 f"split {split!r} of data set {self.name!r} is empty; it has {list(self.splits)}"
             )
@@ -65,7 +74,7 @@ class DetectionSource:
     ) -> tf.data.Dataset:
         """The images of a split with their objects.
 
-        Boxes without extent, which COCO has a few of, are left out.
+        Boxes without extent, of which COCO in TFDS has a few, are left out.
 
         Args:
             split: as for `num_examples`.
@@ -79,7 +88,7 @@ class DetectionSource:
             pixels; "is_crowd": bool [n].
 
         Raises:
-            ValueError: the split does not exist or is empty.
+            ValueError: as `num_examples`.
         """
         self.num_examples(split)
         examples = self._read(split, shuffle_files, seed)
@@ -107,7 +116,7 @@ def open_detection_source(
             TFDS_DATA_DIR, else ~/tensorflow_datasets).
         train_images: folder, with "coco_directory".
         train_annotations: COCO instances JSON, with "coco_directory". With "coco_tfrecord" it
-            tells the categories; they are the 80 of COCO without it.
+            tells the categories of all splits; they are the 80 of COCO without it.
         validation_images: as `train_images`.
         validation_annotations: as `train_annotations`.
         train_records: path or pattern of TFRecord files, with "coco_tfrecord".
@@ -150,12 +159,19 @@ def _from_builder(name: str, builder: tfds.core.DatasetBuilder) -> DetectionSour
     prepare(name, builder)
     label_names, category_ids = tfds_categories(name, builder)
     splits = builder.info.splits
+
+    def count(split: str) -> int:
+        try:
+            return splits[split].num_examples
+        except (KeyError, ValueError, AssertionError) as error:  # no file is read here
+            raise _UnknownSplit(error) from error
+
     return DetectionSource(
         name,
         label_names,
         category_ids,
         tuple(splits),
-        lambda split: splits[split].num_examples,
+        count,
         lambda split, shuffle_files, seed: read_examples(builder, split, shuffle_files, seed),
     )
 
@@ -197,15 +213,24 @@ def _open_coco_tfrecord(
     }
     if not files:
         raise ValueError("coco_tfrecord needs train_records, validation_records or both")
-    annotations = train_annotations or validation_annotations
-    categories = read_categories(annotations) if annotations else COCO_CATEGORIES
+    annotations = [path for path in (train_annotations, validation_annotations) if path]
+    found = {str(path): read_categories(path) for path in annotations}
+    check_same_categories(found)
+    categories = next(iter(found.values()), COCO_CATEGORIES)
     category_ids = tuple(categories)
+
+    @functools.cache
+    def count(split: str) -> int:
+        if split not in files:
+            raise _UnknownSplit("only TFDS data sets have slices such as train[:100]")
+        return check_records(files[split], category_ids)
+
     return DetectionSource(
         "coco_tfrecord",
         tuple(categories.values()),
         category_ids,
         tuple(files),
-        lambda split: coco_tfrecord.count_records(files[split]),
+        count,
         lambda split, shuffle_files, seed: coco_tfrecord.read_examples(
             files[split], category_ids, shuffle_files=shuffle_files, seed=seed
         ),

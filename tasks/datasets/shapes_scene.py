@@ -26,11 +26,11 @@ LABEL_NAMES = (
     "arrow",
     "hourglass",
 )
-# Largest rotation either way, in degrees: a square or a cross turned by 45 would be another shape.
-_MAX_ROTATION = {"square": 18, "cross": 18, "triangle": 30, "heart": 30, "hourglass": 30}
+# Largest rotation either way, in degrees: things in photographs stand upright, more or less.
+_MAX_ROTATION = 15
 _MIN_SIDE, _MAX_SIDE = 0.08, 0.60
-_MIN_VISIBLE = 0.6
-_MIN_CONTRAST = 80.0
+_MIN_VISIBLE = 0.75
+_MIN_CONTRAST = 100.0
 _SUPERSAMPLING = 4
 
 
@@ -58,7 +58,7 @@ def draw_scene(
 ) -> Scene:
     """Draws one square scene with 1 to `max_objects` objects.
 
-    The larger side of each object's visible box is 8 to 60 % of the image side; at least 60 % of
+    The larger side of each object's visible box is 8 to 60 % of the image side; at least 75 % of
     its pixels are visible. An object for which no such place is found is left out.
 
     Args:
@@ -194,13 +194,11 @@ def _shape(rng: np.random.Generator, name: str, size: int) -> tuple[np.ndarray, 
     Returns:
         Two arrays float32 0..1 [h, w]; half of the shapes have None for the second.
     """
-    limit = _MAX_ROTATION.get(name, 180)
-    angle = math.radians(rng.uniform(-limit, limit))
+    angle = math.radians(rng.uniform(-_MAX_ROTATION, _MAX_ROTATION))
     stretch = math.exp(rng.uniform(-0.12, 0.12))
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     points = _outlines()[name] * (stretch, 1 / stretch) @ turn
-    # Sizes are spread evenly over their logarithm, as in photographs: small ones are frequent.
-    side = size * math.exp(rng.uniform(math.log(_MIN_SIDE), math.log(_MAX_SIDE)))
+    side = size * rng.uniform(_MIN_SIDE, _MAX_SIDE)
     low, high = points.min(axis=0), points.max(axis=0)
     scale = side / (high - low).max()
     width, height = (math.ceil(value) for value in (high - low) * scale)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tasks.common.images import decode
+from tasks.common.images import decoded_size
 from tasks.datasets.coco_categories import COCO_CATEGORY_IDS, COCO_LABEL_NAMES
 
 
@@ -22,18 +23,22 @@ def open_builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.Dat
     """The builder of a registered data set; nothing is downloaded.
 
     Raises:
-        ValueError: TFDS knows no such data set or config.
+        ValueError: TFDS knows no such data set, config or version.
     """
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError:  # its message lists all of TFDS
+    except (ValueError, AssertionError, TypeError) as error:
+        try:
+            builder_class = tfds.builder_cls(re.split("[/:]", name)[0])
+        except ValueError:  # its message lists all of TFDS or explains its syntax
+            raise ValueError(
+                f"unknown data set {name!r}; use 'shapes', 'coco_directory', 'coco_tfrecord' or "
+                "the name of a TFDS detection data set such as 'coco/2017'"
+            ) from None
         raise ValueError(
-            f"unknown data set {name!r}; use 'shapes', 'coco_directory', 'coco_tfrecord' or the "
-            "name of a TFDS detection data set such as 'coco/2017'"
-        ) from None
-    except ValueError as error:
-        configs = sorted(tfds.builder_cls(name.split("/")[0]).builder_configs)
-        raise ValueError(f"cannot open data set {name!r}; its configs are {configs}") from error
+            f"cannot open data set {name!r}; its configs are "
+            f"{sorted(builder_class.builder_configs)} and its version is {builder_class.VERSION}"
+        ) from error
 
 
 def check_features(name: str, builder: tfds.core.DatasetBuilder) -> None:
@@ -118,7 +123,7 @@ def _to_element(example: dict) -> dict[str, tf.Tensor]:
     if "area" in objects:
         areas = tf.cast(objects["area"], tf.float32)
     else:
-        size = tf.cast(tf.shape(decode(image))[:2], tf.float32)
+        size = tf.cast(decoded_size(image), tf.float32)
         areas = tf.reduce_prod((boxes[:, 2:] - boxes[:, :2]) * size, axis=-1)
     return {
         "image": image,

@@ -15,6 +15,7 @@ from tasks.common.images import (
     ImageError,
     decode,
     decode_file,
+    decoded_size,
     encode_png,
     encode_upright,
     inspect,
@@ -233,9 +234,32 @@ def test_png_with_wrong_checksum(tmp_path):
     assert "truncated or corrupt" in refusal(path)
 
 
+def test_too_many_pixels(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(8, 2, [], 20_000, 10_000))
+    message = refusal(tmp_path / "a.png")
+    assert "too large: Image size (200000000 pixels) exceeds limit of 178956970 pixels; " in message
+    assert "scale it down" in message and "corrupt" not in message
+
+
 def test_floating_point_image(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
     assert "floating-point" in refusal(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["rgb.jpg", "gray.jpg", "rgb.png", "gray.png"])
+def test_decoded_size(tmp_path, name):
+    pixels = picture() if name.startswith("rgb") else picture()[..., 0]
+    encoded = save(tmp_path / name, pixels).read_bytes()
+    (size,) = tf.data.Dataset.from_tensors(encoded).map(decoded_size)
+    assert size.dtype == tf.int32 and size.numpy().tolist() == [24, 40]
+
+
+def test_size_of_a_jpeg_takes_its_header_only(tmp_path):
+    encoded = save(tmp_path / "a.jpg", picture()).read_bytes()
+    header = tf.constant(encoded[: encoded.index(b"\xff\xda") + 20])
+    assert decoded_size(header).numpy().tolist() == [24, 40]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode(header)
 
 
 def test_encode_png_is_lossless():

@@ -63,6 +63,8 @@ def test_rounding_at_the_border_is_clipped(tmp_path):
         ("bbox", [1, -20, 3, 4], "outside of its image of 100 x 50"),
         ("bbox", [1, 2, 3], "four numbers"),
         ("bbox", [1, 2, 3, float("nan")], "four numbers"),
+        ("bbox", [1, 2, 3, 10**400], "four numbers"),
+        ("area", 10**400, "'area' must be a number >= 0"),
         ("bbox", None, "four numbers"),
         ("area", -1, "'area' must be a number >= 0"),
         ("iscrowd", 2, "'iscrowd' must be 0 or 1"),
@@ -75,6 +77,8 @@ def test_rounding_at_the_border_is_clipped(tmp_path):
 def test_bad_annotation(tmp_path, field, value, message):
     text = refusal(tmp_path, data_with(annotation(13, **{field: value})))
     assert "annotation id 13" in text and message in text and "1 problem " in text
+    told = "with drop_invalid_boxes (--drop-invalid-boxes)" in text
+    assert told == ("outside of" in message or "no positive" in message)
 
 
 @pytest.mark.parametrize("bbox", [[1, 2, 3, 0], [90, 2, 20, 4], [200, 2, 3, 4]])
@@ -87,7 +91,11 @@ def test_invalid_boxes_are_dropped_on_demand(tmp_path, bbox):
 def test_duplicate_and_missing_ids(tmp_path):
     assert "annotation id 11 occurs more" in refusal(tmp_path, data_with(annotation(11)))
     assert "annotation number 2: 'id'" in refusal(tmp_path, data_with(annotation(None)))
+    assert "annotation number 2: 'id'" in refusal(tmp_path, data_with(annotation(2**70)))
     images = coco_files.content()["images"]
+    huge = [images[0], images[1] | {"id": 2**63}]
+    text = refusal(tmp_path, data_with(images=huge))
+    assert f"image number 1: 'id' must be an integer of at most 64 bits, not {2**63}" in text
     assert "image id 5 occurs more" in refusal(tmp_path, data_with(images=[*images, images[1]]))
     same = [*coco_files.CATEGORIES, {"id": 3, "name": "bus"}]
     assert "category id 3 occurs more" in refusal(tmp_path, data_with(categories=same))

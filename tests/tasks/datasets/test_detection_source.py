@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tasks.common.images import decode, read_rgb
-from tasks.datasets import tfds_detection
+from tasks.datasets import detection_source, tfds_detection
 from tasks.datasets.coco_categories import COCO_CATEGORY_IDS, COCO_LABEL_NAMES
 from tasks.datasets.coco_json import AnnotationError
 from tasks.datasets.detection_source import open_detection_source
@@ -79,9 +79,10 @@ def test_unknown_split(tiny, split):
 
 
 def test_empty_split(tiny):
-    for function in (tiny.num_examples, tiny.examples):
-        with pytest.raises(ValueError, match="is empty"):
-            function("train[:0]")
+    for split in ("train[:0]", "train[5:3]"):
+        for function in (tiny.num_examples, tiny.examples):
+            with pytest.raises(ValueError, match="is empty"):
+                function(split)
 
 
 def test_order_is_the_same_in_each_run(tiny):
@@ -145,7 +146,7 @@ def test_dropping_invalid_boxes(tmp_path):
     data["annotations"].append(coco_files.annotation(13, bbox=[1, 1, 0, 5]))
     images, path = coco_files.write(tmp_path, data)
     options = {"data_dir": tmp_path / "tfds", "train_images": images, "train_annotations": path}
-    with pytest.raises(AnnotationError, match="drop_invalid_boxes=True"):
+    with pytest.raises(AnnotationError, match="--drop-invalid-boxes"):
         open_detection_source("coco_directory", **options)
     source = open_detection_source("coco_directory", drop_invalid_boxes=True, **options)
     assert len(read(source, "train")[5]["labels"]) == 2
@@ -176,16 +177,37 @@ def tfrecords(folder, categories, boxes):
 
 
 def test_coco_tfrecord(tmp_path):
-    tfrecords(tmp_path, [90, 1], [(0, 0, 0.5, 0.5), (0.2, 0.2, 0.2, 0.9)])
+    tfrecords(tmp_path, [90, 1], [(0, 0, 0.5, 0.5), (0.2, 0.2, 0.7, 0.9)])
     source = open_detection_source("coco_tfrecord", train_records=str(tmp_path / "train-*"))
     assert source.label_names == COCO_LABEL_NAMES and source.category_ids == COCO_CATEGORY_IDS
     assert source.num_examples("train") == 1
     example = read(source, "train")[3]
-    # The second box has no height.
-    np.testing.assert_array_equal(example["labels"], [79])
-    np.testing.assert_allclose(example["areas"], [50])
-    with pytest.raises(ValueError, match="no split 'validation'"):
-        source.num_examples("validation")
+    np.testing.assert_array_equal(example["labels"], [79, 0])
+    np.testing.assert_allclose(example["areas"], [50, 70], rtol=1e-6)
+    for split in ("validation", "train[:1]"):
+        with pytest.raises(ValueError, match="no split .*only TFDS data sets have slices"):
+            source.num_examples(split)
+
+
+@pytest.mark.parametrize("function", ["num_examples", "examples"])
+def test_bad_tfrecords_are_no_missing_split(tmp_path, function):
+    path = tfrecords(tmp_path, [90], [(0, 0, 0.5, 0.0)])
+    source = open_detection_source("coco_tfrecord", train_records=path)
+    with pytest.raises(AnnotationError, match="record 0: .* has no positive width and height"):
+        getattr(source, function)("train")
+    (tmp_path / "train-00000-of-00001.tfrecord").write_bytes(b"no records, but some other file")
+    with pytest.raises(AnnotationError, match="record 0 is truncated or damaged"):
+        getattr(source, function)("train")
+
+
+def test_tfrecords_are_checked_once(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(detection_source, "check_records", lambda *args: calls.append(args) or 7)
+    path = tfrecords(tmp_path, [90], [(0, 0, 0.5, 0.5)])
+    source = open_detection_source("coco_tfrecord", train_records=path, validation_records=path)
+    assert not calls
+    assert [source.num_examples(split) for split in ("train", "train", "validation")] == [7] * 3
+    assert calls == [([path], COCO_CATEGORY_IDS)] * 2
 
 
 def test_coco_tfrecord_with_other_categories(tmp_path):
@@ -196,6 +218,14 @@ def test_coco_tfrecord_with_other_categories(tmp_path):
     )
     assert source.label_names == ("car", "dog", "cup")
     np.testing.assert_array_equal(read(source, "validation")[3]["labels"], [2, 1])
+    data = coco_files.content()
+    data["categories"][1]["name"] = "bus"
+    _, others = coco_files.write(tmp_path / "other", data)
+    both = {"train_annotations": annotations, "validation_annotations": others}
+    with pytest.raises(AnnotationError, match=r"list different categories.*\(3, 'bus'\)"):
+        open_detection_source("coco_tfrecord", validation_records=path, **both)
+    both["validation_annotations"] = annotations
+    assert open_detection_source("coco_tfrecord", train_records=path, **both).splits == ("train",)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +239,11 @@ def test_coco_tfrecord_with_other_categories(tmp_path):
         ("coco_directory", {}, "train, validation or both"),
         ("coco_tfrecord", {}, "train_records, validation_records or both"),
         ("no_such_data_set", {}, "unknown data set 'no_such_data_set'; use 'shapes'"),
+        ("", {}, "unknown data set ''; use 'shapes'"),
+        ("/tmp", {}, "unknown data set '/tmp'; use 'shapes'"),
         ("shapes/huge", {}, r"configs are \['192'"),
+        ("shapes:9.9.9", {}, r"cannot open .*'shapes:9.9.9'.* its version is 1.0.0"),
+        ("shapes/tiny/nonsense=1", {}, "cannot open data set 'shapes/tiny/nonsense=1'"),
         ("mnist", {}, "'mnist' is not for object detection"),
     ],
 )
