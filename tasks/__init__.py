@@ -2,5 +2,6 @@
 
 import os
 
-# TensorFlow's start-up notes about the machine would bury our own lines.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow's start-up notes about the machine would bury our own lines; its errors arrive as
+# exceptions all the same.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -17,30 +17,43 @@ from tasks.common.atomic_write import write_atomically, write_json
 class EvaluateAndSave(keras.callbacks.Callback):
     """At the end of each epoch evaluates, saves `last.keras`, and `best.keras` if it is best.
 
-    All scalar metrics go to TensorBoard, the deciding one to the progress bar as well, and
-    `history.json` gets a row an epoch.
+    The files hold the bare model, without the optimizer, so that they load wherever keras_mnv2
+    is imported. All scalar metrics go to TensorBoard, the deciding one to the progress bar as
+    well, and `history.json` gets a row an epoch.
 
     Args:
         folder: of the run.
+        model: what is trained, as it is to be saved.
         evaluate: returns a dict of metrics of the model as it is now.
         monitor: name of the metric that decides on the best, higher being better.
+        first_step: steps that the run had finished before; later rows of the history belong to
+            work that was lost.
     """
 
-    def __init__(self, folder: Path, evaluate: Callable[[], dict[str, Any]], monitor: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: keras.Model,
+        evaluate: Callable[[], dict[str, Any]],
+        monitor: str,
+        first_step: int,
+    ) -> None:
         super().__init__()
         self.folder, self.evaluate, self.monitor = folder, evaluate, monitor
-        self.history: list[dict[str, Any]] = _previous_rows(folder)
+        # A model that was never compiled saves without optimizer and losses.
+        self.bare_model = keras.Model(model.inputs, model.output, name=model.name)
+        self.history = [row for row in _rows(folder) if row["step"] <= first_step]
         self.writer = tf.summary.create_file_writer(str(folder / "tensorboard" / "evaluation"))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if not math.isfinite(logs["loss"]):
             return
         step = int(self.model.optimizer.iterations)
-        write_atomically(self.folder / "last.keras", self.model.save)
+        write_atomically(self.folder / "last.keras", self.bare_model.save)
         metrics = self.evaluate()
         before = [row[self.monitor] for row in self.history]
         if metrics[self.monitor] > max(before, default=-math.inf):
-            write_atomically(self.folder / "best.keras", self.model.save)
+            write_atomically(self.folder / "best.keras", self.bare_model.save)
         self.history.append({"step": step, "loss": float(logs["loss"]), **metrics})
         write_json(self.folder / "history.json", self.history)
         logs[self.monitor] = metrics[self.monitor]
@@ -50,8 +63,7 @@ class EvaluateAndSave(keras.callbacks.Callback):
                     tf.summary.scalar(name, value)
 
 
-def _previous_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run that goes on after an interruption."""
+def _rows(folder: Path) -> list[dict[str, Any]]:
     path = folder / "history.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 

@@ -7,11 +7,15 @@ import logging
 import sys
 from collections.abc import Callable
 
+import tensorflow as tf
 from absl import logging as absl_logging
 
 
 def exit_on_bad_input(main: Callable) -> Callable:
-    """Turns a ValueError of `main`, which names the input at fault, into one line and status 1.
+    """Turns errors that inputs and files cause into one line and status 1.
+
+    A ValueError names the input at fault and the remedy, an OSError the file, an OpError of
+    TensorFlow the operation and often the file.
 
     Notes of the libraries below, such as deprecations inside TFDS, are kept off the console.
     """
@@ -22,7 +26,7 @@ def exit_on_bad_input(main: Callable) -> Callable:
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         try:
             return main(argv)
-        except ValueError as error:
+        except (ValueError, OSError, tf.errors.OpError) as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from error
         except KeyboardInterrupt:

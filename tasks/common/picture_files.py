@@ -18,18 +18,24 @@ def find_pictures(patterns: Sequence[str]) -> list[Path]:
     Raises:
         ValueError: if a pattern matches no picture.
     """
-    extensions = set(Image.registered_extensions())
+    # Pillow also registers formats that it only writes.
+    formats = Image.registered_extensions()
+    extensions = {extension for extension in formats if formats[extension] in Image.OPEN}
     found: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            paths = sorted(p for p in path.iterdir() if p.suffix.lower() in extensions)
+            paths = sorted(p for p in path.iterdir() if _is_picture(p, extensions))
         elif path.exists():
             paths = [path]
         else:
             paths = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
-            paths = [p for p in paths if p.suffix.lower() in extensions]
+            paths = [p for p in paths if _is_picture(p, extensions)]
         if not paths:
             raise ValueError(f"no pictures at {pattern!r}: give picture files, folders or globs")
         found.update(dict.fromkeys(paths))
     return list(found)
+
+
+def _is_picture(path: Path, extensions: set[str]) -> bool:
+    return path.suffix.lower() in extensions and not path.name.startswith(".")

@@ -40,24 +40,28 @@ class TrainingRecipe:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "train_steps", "evaluate_every", "decay_steps"):
-            _require(getattr(self, name) >= 1, self, name, "at least 1")
-        for name in ("learning_rate", "decay_rate", "epsilon"):
-            _require(getattr(self, name) > 0, self, name, "above 0")
+            require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate", "decay_rate", "decay_power", "epsilon"):
+            require(self, name, getattr(self, name) > 0, "above 0")
+        clip = self.gradient_clip_norm
+        require(self, "gradient_clip_norm", clip is None or clip > 0, "above 0, or none")
+        require(self, "seed", 0 <= self.seed < 2**31, "at least 0 and below 2**31")
         for name in ("warmup_steps", "warmup_learning_rate", "weight_decay"):
-            _require(getattr(self, name) >= 0, self, name, "at least 0")
+            require(self, name, getattr(self, name) >= 0, "at least 0")
         for name in ("momentum", "rmsprop_decay", "bn_momentum"):
-            _require(0 <= getattr(self, name) < 1, self, name, "at least 0 and below 1")
+            require(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         for name, choices in (
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
         ):
-            _require(getattr(self, name) in choices, self, name, f"one of {', '.join(choices)}")
-        _require(
-            self.warmup_steps < self.train_steps, self, "warmup_steps", "fewer than train_steps"
+            require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        require(
+            self, "warmup_steps", self.warmup_steps < self.train_steps, "fewer than train_steps"
         )
 
 
-def _require(is_valid: bool, recipe: TrainingRecipe, name: str, rule: str) -> None:
+def require(recipe: TrainingRecipe, name: str, is_valid: bool, rule: str) -> None:
+    """Raises ValueError naming field, value and rule unless the field's value is valid."""
     if not is_valid:
         raise ValueError(f"{name}={getattr(recipe, name)!r} must be {rule}")

@@ -15,65 +15,80 @@ class RunFolderError(ValueError):
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file of a run folder; the error names the file."""
+    """Reads a JSON file; the error names the file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunFolderError(
-            f"{path} is missing: {path.parent} is not a run folder, or its training never started"
-        ) from None
+        raise RunFolderError(f"{path} is missing: check the path") from None
     except ValueError as error:
         raise RunFolderError(f"{path} is not valid JSON ({error}): restore or delete it") from None
 
 
-def open_run_folder(folder: Path, task: str, recipe: Any) -> bool:
-    """Creates `folder` for a run of `recipe`, or takes up a run of the same configuration.
+def check_run_folder(folder: Path, task: str, recipe: Any) -> None:
+    """Raises RunFolderError unless a run of `recipe` may begin or go on in `folder`.
 
     Args:
-        folder: path of the run folder; created where absent.
+        folder: path of the run folder; may be absent.
         task: name of the task, such as "detection".
         recipe: frozen dataclass with JSON-able fields.
-
-    Returns:
-        Whether a run of this configuration was begun here before.
-
-    Raises:
-        RunFolderError: if the folder holds a run of another configuration, or other files.
     """
-    configuration = {"task": task, **_as_json(recipe)}
     path = folder / "config.json"
     if path.exists():
-        _check_same(read_json(path), configuration, folder)
-        return True
-    if folder.is_dir() and any(folder.iterdir()):
+        _check_same(_read_configuration(path), _configuration(task, recipe), folder)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(
-            f"{folder} is not empty and holds no run (no config.json): give another --run-dir"
+            f"{folder} is no empty folder and holds no run (no config.json): give another --run-dir"
         )
-    write_json(path, configuration)
-    return False
+
+
+def open_run_folder(folder: Path, task: str, recipe: Any) -> None:
+    """Creates `folder` for a run of `recipe`, or takes up a run of the same configuration.
+
+    Raises:
+        RunFolderError: as `check_run_folder`.
+    """
+    check_run_folder(folder, task, recipe)
+    write_json(folder / "config.json", _configuration(task, recipe))
 
 
 def load_recipe(folder: Path, task: str, recipe_class: type) -> Any:
-    """The recipe that the run in `folder` was started with."""
-    configuration = read_json(folder / "config.json")
+    """The recipe that the run in `folder` was started with.
+
+    Raises:
+        RunFolderError: if the folder holds no run of this task, or one of another version.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        raise RunFolderError(f"{path} is missing: {folder} is not the folder of a training run")
+    configuration = _read_configuration(path)
     found = configuration.pop("task", None)
     if found != task:
         raise RunFolderError(f"{folder} is a run of task {found!r}, not of {task!r}")
     names = {field.name for field in dataclasses.fields(recipe_class)}
     if unknown := sorted(set(configuration) - names):
         raise RunFolderError(
-            f"{folder / 'config.json'} has fields that this version does not know: "
-            f"{', '.join(unknown)}"
+            f"{path} has fields that this version does not know: {', '.join(unknown)}"
         )
     values = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in configuration.items()
     }
-    return recipe_class(**values)
+    try:
+        return recipe_class(**values)
+    except (TypeError, ValueError) as error:
+        raise RunFolderError(f"{path} holds no valid recipe: {error}") from error
 
 
-def _as_json(recipe: Any) -> dict[str, Any]:
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+def _read_configuration(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} is not the configuration of a run: restore or delete it")
+    return content
+
+
+def _configuration(task: str, recipe: Any) -> dict[str, Any]:
+    # As it comes back from the file, with lists for tuples.
+    return {"task": task, **json.loads(json.dumps(dataclasses.asdict(recipe)))}
 
 
 def _check_same(found: dict, wanted: dict, folder: Path) -> None:

@@ -14,6 +14,15 @@ import tensorflow as tf
 from tasks.common.atomic_write import write_json
 from tasks.common.callbacks import EvaluateAndSave, StopAtStep
 from tasks.common.recipe import TrainingRecipe
+from tasks.common.run_folder import read_json
+
+
+def finished_steps(folder: Path, recipe: TrainingRecipe) -> int:
+    """Steps that an interrupted run of `recipe` in `folder` has behind it; 0 for a new one."""
+    # BackupAndRestore goes on with the epoch that its file names; it restores model and
+    # optimizer, while data order and augmentation are up to the caller.
+    path = folder / "backup" / "training_metadata.json"
+    return read_json(path)["epoch"] * recipe.evaluate_every if path.exists() else 0
 
 
 def train(
@@ -30,7 +39,7 @@ def train(
 
     Args:
         model: compiled.
-        dataset: endless batches.
+        dataset: endless batches, from step `finished_steps` on.
         recipe: length of the run.
         folder: the run folder.
         evaluate: returns metrics of the model as it is; called every `recipe.evaluate_every`
@@ -43,7 +52,7 @@ def train(
     Raises:
         ValueError: if the loss stops being a number.
     """
-    saver = EvaluateAndSave(folder, evaluate, monitor)
+    saver = EvaluateAndSave(folder, model, evaluate, monitor, finished_steps(folder, recipe))
     history = model.fit(
         dataset,
         epochs=math.ceil(recipe.train_steps / recipe.evaluate_every),
@@ -58,10 +67,11 @@ def train(
             keras.callbacks.BackupAndRestore(folder / "backup"),
         ],
     )
-    if not saver.history or not all(map(math.isfinite, history.history["loss"])):
+    if not saver.history or not all(map(math.isfinite, history.history.get("loss", []))):
         raise ValueError(
             f"the loss stopped being a number: lower learning_rate={recipe.learning_rate} or set "
-            f"gradient_clip_norm; the last good checkpoint, if any, is {folder / 'last.keras'}"
+            "gradient_clip_norm, and train with another --run-dir; the last good checkpoint, if "
+            f"any, is {folder / 'last.keras'}"
         )
     best = max(saver.history, key=lambda row: row[monitor])
     write_json(folder / "metrics.json", best)

@@ -13,7 +13,8 @@ def test_files_folders_and_globs(tmp_path, monkeypatch):
     for name in ("b.png", "a.jpg", "deep/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
+    for name in ("notes.txt", "paper.pdf", "._a.jpg"):
+        (tmp_path / name).write_text("no picture")
     monkeypatch.chdir(tmp_path)
     assert [str(p) for p in find_pictures(["."])] == ["a.jpg", "b.png"]
     assert [str(p) for p in find_pictures(["b.png", ".", "**/*.png"])] == [

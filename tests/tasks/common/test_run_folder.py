@@ -7,7 +7,13 @@ import dataclasses
 import pytest
 
 from tasks.common.atomic_write import write_atomically, write_json
-from tasks.common.run_folder import RunFolderError, load_recipe, open_run_folder, read_json
+from tasks.common.run_folder import (
+    RunFolderError,
+    check_run_folder,
+    load_recipe,
+    open_run_folder,
+    read_json,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,11 +21,15 @@ class Recipe:
     steps: int = 10
     rates: tuple[int, ...] | None = (6, 12)
 
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps} must be at least 1")
+
 
 def test_same_configuration_takes_the_run_up(tmp_path):
     folder = tmp_path / "runs" / "one"
-    assert open_run_folder(folder, "detection", Recipe()) is False
-    assert open_run_folder(folder, "detection", Recipe()) is True
+    for _ in range(2):
+        open_run_folder(folder, "detection", Recipe())
     assert load_recipe(folder, "detection", Recipe) == Recipe()
 
 
@@ -35,8 +45,16 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
 
 def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunFolderError, match="not empty"):
+    with pytest.raises(RunFolderError, match="no empty folder"):
         open_run_folder(tmp_path, "detection", Recipe())
+    with pytest.raises(RunFolderError, match="no empty folder"):
+        check_run_folder(tmp_path / "thesis.tex", "detection", Recipe())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_checking_creates_nothing(tmp_path):
+    check_run_folder(tmp_path / "new", "detection", Recipe())
+    assert not (tmp_path / "new").exists()
 
 
 def test_damaged_and_missing_configurations_are_named(tmp_path):
@@ -45,9 +63,14 @@ def test_damaged_and_missing_configurations_are_named(tmp_path):
     (tmp_path / "config.json").write_text('{"task": "detec')
     with pytest.raises(RunFolderError, match="config.json is not valid JSON"):
         load_recipe(tmp_path, "detection", Recipe)
-    write_json(tmp_path / "config.json", {"task": "detection", "newer_field": 1})
-    with pytest.raises(RunFolderError, match="newer_field"):
-        load_recipe(tmp_path, "detection", Recipe)
+    for content, message in (
+        ({"task": "detection", "newer_field": 1}, "newer_field"),
+        ({"task": "detection", "steps": 0}, "steps=0"),
+        (["task", "detection"], "not the configuration"),
+    ):
+        write_json(tmp_path / "config.json", content)
+        with pytest.raises(RunFolderError, match=message):
+            load_recipe(tmp_path, "detection", Recipe)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
