@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_mnv2.detection import encode_targets
 from tasks.common.images import decode
+from tasks.datasets.category_selection import select_categories
 from tasks.datasets.detection_source import DetectionSource, open_detection_source
 from tasks.detection.augmentation import (
     photometric_distortion,
@@ -29,11 +30,12 @@ def open_source(recipe: DetectionRecipe) -> DetectionSource:
         "validation_records",
         "drop_invalid_boxes",
     )
-    return open_detection_source(
+    source = open_detection_source(
         recipe.dataset,
         data_dir=recipe.data_dir,
         **{name: getattr(recipe, name) for name in files},
     )
+    return select_categories(source, recipe.categories) if recipe.categories else source
 
 
 def check_has_objects(source: DetectionSource, split: str) -> None:
@@ -49,19 +51,21 @@ def check_has_objects(source: DetectionSource, split: str) -> None:
 
 
 def training_dataset(
-    source: DetectionSource, recipe: DetectionRecipe, anchors: np.ndarray
+    source: DetectionSource, recipe: DetectionRecipe, anchors: np.ndarray, first_step: int = 0
 ) -> tf.data.Dataset:
     """Endless shuffled batches for `fit`; the recipe's seed decides order and augmentation.
 
     Args:
         source: opened data set.
         anchors: float32 [A, 4] of the model.
+        first_step: steps that an interrupted run has behind it. Order and augmentation are then
+            other ones than at the beginning, so that nothing is seen twice in the same form.
 
     Returns:
         Dataset of (images uint8 [batch, height, width, 3], targets as `encode_targets` gives
         them, with a leading batch axis).
     """
-    examples = augmented_examples(source, recipe)
+    examples = augmented_examples(source, recipe, first_step)
 
     def encode(example: dict[str, tf.Tensor]):
         targets = encode_targets(
@@ -73,7 +77,9 @@ def training_dataset(
     return dataset.batch(recipe.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def augmented_examples(source: DetectionSource, recipe: DetectionRecipe) -> tf.data.Dataset:
+def augmented_examples(
+    source: DetectionSource, recipe: DetectionRecipe, first_step: int = 0
+) -> tf.data.Dataset:
     """Endless shuffled examples, augmented and resized, before targets are encoded.
 
     Returns:
@@ -81,17 +87,18 @@ def augmented_examples(source: DetectionSource, recipe: DetectionRecipe) -> tf.d
         is_crowd bool [n].
     """
     num_examples = source.num_examples(recipe.train_split)
-    examples = source.examples(recipe.train_split, shuffle_files=True, seed=recipe.seed)
+    seed = recipe.seed + first_step
+    examples = source.examples(recipe.train_split, shuffle_files=True, seed=seed)
     if recipe.cache:
         examples = examples.cache()
     buffer = min(recipe.shuffle_buffer, num_examples)
-    examples = examples.shuffle(buffer, seed=recipe.seed).repeat()
+    examples = examples.shuffle(buffer, seed=seed).repeat()
     # Every example has a seed of its own, so that results do not depend on thread timing.
-    numbers = tf.data.Dataset.counter()
+    numbers = tf.data.Dataset.counter(first_step * recipe.batch_size)
 
     def prepare(example: dict[str, tf.Tensor], number: tf.Tensor) -> dict[str, tf.Tensor]:
-        seed = tf.stack([tf.cast(recipe.seed, tf.int64), number])
-        return augment(decoded(example), recipe, tf.cast(seed, tf.int32))
+        example_seed = tf.stack([tf.cast(recipe.seed, tf.int64), number])
+        return augment(decoded(example), recipe, tf.cast(example_seed, tf.int32))
 
     return tf.data.Dataset.zip(examples, numbers).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
 

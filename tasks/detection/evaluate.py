@@ -6,8 +6,9 @@ python -m tasks.detection.evaluate --run-dir runs/shapes --split test
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ import numpy as np
 
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
-from tasks.datasets.detection_source import DetectionSource, open_detection_source
+from tasks.datasets.detection_source import DetectionSource
 from tasks.detection.coco_evaluation import METRICS, CocoEvaluator
 from tasks.detection.data import decoded, evaluation_dataset, open_source
 from tasks.detection.drawing import (
@@ -27,7 +28,7 @@ from tasks.detection.drawing import (
 from tasks.detection.model import make_detector
 from tasks.detection.predict import DRAWN_SCORE, detect
 from tasks.detection.recipes import DetectionRecipe
-from tasks.detection.trained import TrainedDetector, add_run_arguments, load_trained
+from tasks.detection.trained import TrainedDetector, add_model_arguments, load_trained
 
 
 def evaluate(
@@ -96,46 +97,72 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         print(f"    AP {name:<20} {ap:.4f}")
 
 
+def _data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", help="split to evaluate [the recipe's validation split]")
+    parser.add_argument("--data-dir", help="where prepared data sets are kept")
+    other = parser.add_argument_group("other data than those of the training")
+    other.add_argument("--dataset", help="a data set by name, e.g. coco/2017")
+    other.add_argument("--images", help="folder of images, with --annotations")
+    other.add_argument("--annotations", help="COCO JSON")
+    other.add_argument("--records", help="pattern of COCO TFRecords")
+
+
+def _data_recipe(arguments: argparse.Namespace, recipe: DetectionRecipe) -> DetectionRecipe:
+    """The recipe of the training, with the data that the options name."""
+    given = {"data_dir": arguments.data_dir or recipe.data_dir}
+    if arguments.records:
+        files = {
+            "validation_records": arguments.records,
+            "validation_annotations": arguments.annotations,
+        }
+        return DetectionRecipe(dataset=arguments.dataset or "coco_tfrecord", **files, **given)
+    if arguments.images or arguments.annotations:
+        files = {
+            "validation_images": arguments.images,
+            "validation_annotations": arguments.annotations,
+        }
+        return DetectionRecipe(dataset=arguments.dataset or "coco_directory", **files, **given)
+    if arguments.dataset:
+        return DetectionRecipe(dataset=arguments.dataset, **given)
+    return dataclasses.replace(recipe, categories=None, **given)
+
+
 @exit_on_bad_input
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="COCO average precision of a trained detector.")
-    add_run_arguments(parser)
-    parser.add_argument("--split", help="split to evaluate [the recipe's validation split]")
-    parser.add_argument("--images", help="evaluate the images of this folder instead")
-    parser.add_argument("--annotations", help="COCO JSON that belongs to --images")
+    add_model_arguments(parser)
+    _data_arguments(parser)
     parser.add_argument(
         "--draw", type=int, default=0, metavar="N", help="draw the first N images of the split"
     )
     arguments = parser.parse_args(argv)
+    if arguments.draw < 0:
+        parser.error(f"--draw {arguments.draw} must be at least 0")
 
     trained = load_trained(arguments)
-    if arguments.images or arguments.annotations:
-        source = open_detection_source(
-            "coco_directory",
-            data_dir=trained.recipe.data_dir,
-            validation_images=arguments.images,
-            validation_annotations=arguments.annotations,
-        )
-        split = arguments.split or "validation"
-    else:
-        source = open_source(trained.recipe)
-        split = arguments.split or trained.recipe.validation_split
-    trained.check_labels(source)
+    data = _data_recipe(arguments, trained.recipe)
+    source = trained.view(open_source(data))
+    split = arguments.split or data.validation_split
     detector = make_detector(trained.model, trained.recipe)
     metrics, results = evaluate(detector, source, trained.recipe, split)
     print(f"{trained.path} on {source.name}, split {split}:")
     print_metrics(metrics)
 
-    folder = Path(arguments.output) if arguments.output else trained.folder
-    stem = split.translate(str.maketrans("[]:%", "____"))
-    write_json(folder / f"metrics_{stem}.json", {"split": split, **metrics})
-    write_json(folder / f"detections_{stem}.json", results, indent=None)
-    print(f"metrics: {folder / f'metrics_{stem}.json'}")
-    print(f"detections (COCO results): {folder / f'detections_{stem}.json'}")
+    # Results of several evaluations lie beside each other in one folder.
+    name = "_".join(re.findall(r"\w+", f"{trained.path.stem} {source.name} {split}"))
+    paths = {
+        kind: trained.folder / f"{kind}_{name}.{extension}"
+        for kind, extension in (("metrics", "json"), ("detections", "json"), ("pictures", "png"))
+    }
+    about = {"model": str(trained.path), "dataset": source.name, "split": split}
+    write_json(paths["metrics"], {**about, **metrics})
+    write_json(paths["detections"], results, indent=None)
+    print(f"metrics: {paths['metrics']}")
+    print(f"detections (COCO results): {paths['detections']}")
     if arguments.draw:
-        path = folder / f"pictures_{stem}.png"
-        write_picture(path, draw_split(trained, detector, source, split, arguments.draw))
-        print(f"pictures, annotations left and detections right: {path}")
+        picture = draw_split(trained, detector, source, split, arguments.draw)
+        write_picture(paths["pictures"], picture)
+        print(f"pictures, annotations left and detections right: {paths['pictures']}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_mnv2.detection import (
@@ -11,16 +13,16 @@ from keras_mnv2.detection import (
     SSDLite,
     detector,
 )
-from keras_mnv2.weights import load_weights
+from keras_mnv2.weights import COCO_CATEGORIES, load_weights
 from tasks.common.optimization import make_optimizer
 from tasks.detection.recipes import DetectionRecipe
 
 
-def build_model(recipe: DetectionRecipe, num_classes: int) -> keras.Model:
+def build_model(recipe: DetectionRecipe, label_names: Sequence[str]) -> keras.Model:
     """SSDLite as the recipe describes it, with its initial weights loaded."""
     keras.config.set_dtype_policy(recipe.precision)
     model = SSDLite(
-        num_classes=num_classes,
+        num_classes=len(label_names),
         input_shape=(recipe.height, recipe.width, 3),
         alpha=recipe.alpha,
         backbone_weights=recipe.backbone_weights,
@@ -31,13 +33,33 @@ def build_model(recipe: DetectionRecipe, num_classes: int) -> keras.Model:
             keras.regularizers.L2(recipe.weight_decay / 2) if recipe.weight_decay else None
         ),
     )
+    if recipe.zero_init_residual:
+        _silence_residual_branches(model)
     if recipe.init_weights:
-        load_weights(model, recipe.init_weights)
+        load_weights(
+            model,
+            recipe.init_weights,
+            class_columns=_coco_columns(label_names) if recipe.init_weights == "coco" else None,
+        )
     if recipe.freeze_bn:
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
     return model
+
+
+def _silence_residual_branches(model: keras.Model) -> None:
+    """Lets every residual block begin as the identity (Goyal et al., arXiv 1706.02677, 5.1)."""
+    for layer in model.layers:
+        if layer.name.endswith("_add"):
+            normalization = model.get_layer(layer.name.replace("_add", "_project_BN"))
+            normalization.gamma.assign(keras.ops.zeros_like(normalization.gamma))
+
+
+def _coco_columns(label_names: Sequence[str]) -> list[int] | None:
+    """Where the class logits of the published COCO detector have these labels, if it has all."""
+    ids = {name: category_id for category_id, name in COCO_CATEGORIES.items()}
+    return [ids[name] for name in label_names] if set(label_names) <= set(ids) else None
 
 
 def compile_model(model: keras.Model, recipe: DetectionRecipe) -> None:

@@ -6,20 +6,20 @@ python -m tasks.detection.predict --run-dir runs/shapes --output out photo.jpg f
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
-from tasks.common.images import read_rgb
+from tasks.common.images import inspect, read_rgb
 from tasks.common.picture_files import find_pictures
 from tasks.detection.coco_evaluation import coco_results
 from tasks.detection.data import resized
 from tasks.detection.drawing import draw_detections, write_picture
 from tasks.detection.model import make_detector
-from tasks.detection.trained import TrainedDetector, add_run_arguments, load_trained
+from tasks.detection.trained import TrainedDetector, add_model_arguments, load_trained
 
 DRAWN_SCORE = 0.3
 
@@ -40,18 +40,19 @@ def detect(trained: TrainedDetector, image: np.ndarray, detector) -> dict[str, n
     return {key: np.asarray(found[key][0])[:count] for key in ("boxes", "scores", "classes")}
 
 
-def image_ids(paths: Sequence[Path]) -> Iterator[int]:
+def image_ids(paths: Sequence[Path]) -> list[int]:
     """COCO names its files by image id (000000000139.jpg); other files are numbered from 1."""
-    by_name = all(path.stem.isdigit() for path in paths)
-    for number, path in enumerate(paths, start=1):
-        yield int(path.stem) if by_name else number
+    stems = [path.stem for path in paths]
+    if all(stem.isdecimal() for stem in stems) and len(set(map(int, stems))) == len(stems):
+        return [int(stem) for stem in stems]
+    return list(range(1, len(stems) + 1))
 
 
 @exit_on_bad_input
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Detect objects in pictures and draw them.")
     parser.add_argument("pictures", nargs="+", help="picture files, folders or globs")
-    add_run_arguments(parser)
+    add_model_arguments(parser)
     parser.add_argument(
         "--min-score",
         type=float,
@@ -61,9 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     paths = find_pictures(arguments.pictures)
+    for path in paths:  # A broken one ends the command before anything is written.
+        inspect(path)
     trained = load_trained(arguments)
     detector = make_detector(trained.model, trained.recipe)
-    folder = Path(arguments.output) if arguments.output else trained.folder / "predictions"
+    folder = trained.folder if arguments.output else trained.folder / "predictions"
     results = []
     for image_id, path in zip(image_ids(paths), paths, strict=True):
         image = read_rgb(path)

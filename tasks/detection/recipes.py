@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tasks.common.command_line import option
-from tasks.common.recipe import TrainingRecipe
+from tasks.common.recipe import TrainingRecipe, require
 
 CLASSIFICATION_LOSSES = ("focal", "hard_negative")
 
@@ -29,6 +29,9 @@ class DetectionRecipe(TrainingRecipe):
     drop_invalid_boxes: bool = option(
         False, "leave out boxes that are no boxes instead of refusing the data set (coco_directory)"
     )
+    categories: tuple[str, ...] | None = option(
+        None, "names of the categories to train on; all of the data set if none"
+    )
     train_split: str = option("train", "split to train on")
     validation_split: str = option("validation", "split to evaluate during training")
 
@@ -42,6 +45,10 @@ class DetectionRecipe(TrainingRecipe):
         None, "path or registered name: weights of a backbone to start from"
     )
     freeze_bn: bool = option(False, "keep batch normalization statistics and scales as they are")
+
+    zero_init_residual: bool = option(
+        False, "begin with residual blocks that do nothing: learns faster in a short training"
+    )
 
     classification_loss: str = option("focal", f"one of {', '.join(CLASSIFICATION_LOSSES)}")
     focal_alpha: float = option(0.75, "weight of positives in the focal loss")
@@ -63,17 +70,33 @@ class DetectionRecipe(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.classification_loss not in CLASSIFICATION_LOSSES:
-            raise ValueError(
-                f"classification_loss={self.classification_loss!r} must be one of "
-                f"{', '.join(CLASSIFICATION_LOSSES)}"
-            )
-        if not 0 <= self.expand_probability <= 1:
-            raise ValueError(f"expand_probability={self.expand_probability!r} must lie in 0..1")
+        choices = CLASSIFICATION_LOSSES
+        require(
+            self,
+            "classification_loss",
+            self.classification_loss in choices,
+            f"one of {', '.join(choices)}",
+        )
+        for name in ("expand_probability", "focal_alpha", "iou_threshold"):
+            require(self, name, 0 <= getattr(self, name) <= 1, "in 0..1")
+        require(self, "score_threshold", 0 <= self.score_threshold < 1, "at least 0 and below 1")
+        for name in ("alpha", "box_loss_weight"):
+            require(self, name, 0 < getattr(self, name) < 100, "above 0 and below 100")
+        require(self, "focal_gamma", self.focal_gamma >= 0, "at least 0")
+        prior = self.class_prior
+        require(self, "class_prior", prior is None or 0 < prior < 1, "between 0 and 1, or none")
+        for name in (
+            "shuffle_buffer",
+            "evaluation_batch_size",
+            "max_detections",
+            "height",
+            "width",
+        ):
+            require(self, name, getattr(self, name) >= 1, "at least 1")
         if self.init_weights and self.backbone_weights:
             raise ValueError("give either init_weights or backbone_weights, not both")
-        if self.shuffle_buffer < 1 or self.evaluation_batch_size < 1:
-            raise ValueError("shuffle_buffer and evaluation_batch_size must be at least 1")
+        if self.zero_init_residual and (self.init_weights or self.backbone_weights):
+            raise ValueError("zero_init_residual is for training without initial weights")
 
 
 # scripts/quickstart.sh
@@ -85,17 +108,20 @@ SHAPES = DetectionRecipe(
     width=160,
     alpha=0.5,
     batch_size=32,
-    train_steps=900,
-    evaluate_every=450,
+    train_steps=1050,
+    evaluate_every=525,
     optimizer="adam",
-    learning_rate=2e-3,
+    learning_rate=2e-2,
     warmup_steps=50,
-    class_prior=0.01,
-    focal_alpha=0.25,
     bn_momentum=0.97,
+    zero_init_residual=True,
+    classification_loss="focal",
+    focal_alpha=0.75,
+    class_prior=0.01,
+    box_loss_weight=0.5,
     random_crop=False,
-    flip=True,
     cache=True,
+    validation_split="validation[:200]",
 )
 
 # The 320x320 SSDLite recipe of the TensorFlow Object Detection API (the family of
@@ -161,7 +187,7 @@ OVERFIT = dataclasses.replace(
     dataset="coco_directory",
     validation_split="train",
     batch_size=12,
-    train_steps=600,
+    train_steps=400,
     evaluate_every=200,
     optimizer="adam",
     learning_rate=2e-3,
@@ -177,4 +203,28 @@ OVERFIT = dataclasses.replace(
     cache=True,
 )
 
-RECIPES = {"shapes": SHAPES, "coco_320": COCO_320, "coco_300": COCO_300, "overfit": OVERFIT}
+# Fine-tunes a trained or imported detector on a small data set: a low learning rate, and the batch
+# normalization of the weights, whose statistics small batches would only spoil.
+#   python -m tasks.detection.train --recipe fine_tune --init-weights coco \
+#       --dataset coco_directory ... --run-dir runs/mine
+FINE_TUNE = dataclasses.replace(
+    COCO_320,
+    dataset="coco_directory",
+    batch_size=12,
+    train_steps=300,
+    evaluate_every=100,
+    optimizer="adam",
+    learning_rate=2e-4,
+    warmup_steps=20,
+    warmup_learning_rate=0.0,
+    freeze_bn=True,
+    cache=True,
+)
+
+RECIPES = {
+    "shapes": SHAPES,
+    "coco_320": COCO_320,
+    "coco_300": COCO_300,
+    "overfit": OVERFIT,
+    "fine_tune": FINE_TUNE,
+}

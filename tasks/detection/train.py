@@ -16,13 +16,13 @@ import keras
 from keras_mnv2.detection import anchors_for
 from tasks.common.command_line import parse_recipe
 from tasks.common.console import exit_on_bad_input
-from tasks.common.run_folder import open_run_folder
-from tasks.common.training import train
+from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.training import finished_steps, train
 from tasks.detection.data import check_has_objects, open_source, training_dataset
 from tasks.detection.evaluate import evaluate, print_metrics
 from tasks.detection.model import build_model, compile_model, make_detector
 from tasks.detection.recipes import RECIPES, DetectionRecipe
-from tasks.detection.trained import write_labels
+from tasks.detection.trained import check_labels, write_labels
 
 
 def run(recipe: DetectionRecipe, folder: Path) -> dict:
@@ -30,19 +30,27 @@ def run(recipe: DetectionRecipe, folder: Path) -> dict:
 
     Returns:
         The COCO metrics of the best checkpoint.
+
+    Raises:
+        ValueError: for bad input. What can be known before training is, before the folder is made.
     """
+    check_run_folder(folder, "detection", recipe)
     keras.utils.set_random_seed(recipe.seed)
     source = open_source(recipe)
     for split in (recipe.train_split, recipe.validation_split):
         check_has_objects(source, split)
-    model = build_model(recipe, len(source.label_names))
-    open_run_folder(folder, "detection", recipe)
-    write_labels(folder, source.label_names, source.category_ids)
+    check_labels(folder / "labels.json", source.label_names, source.category_ids)
+    model = build_model(recipe, source.label_names)
     compile_model(model, recipe)
     detector = make_detector(model, recipe)
+    batches = training_dataset(
+        source, recipe, anchors_for(model), first_step=finished_steps(folder, recipe)
+    )
+    open_run_folder(folder, "detection", recipe)
+    write_labels(folder / "labels.json", source.label_names, source.category_ids)
     return train(
         model,
-        training_dataset(source, recipe, anchors_for(model)),
+        batches,
         recipe,
         folder,
         lambda: evaluate(detector, source, recipe, recipe.validation_split)[0],
@@ -63,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     folder = Path(arguments.run_dir)
     if (folder / "metrics.json").exists():
-        open_run_folder(folder, "detection", recipe)
+        check_run_folder(folder, "detection", recipe)
         print(f"{folder} already holds this run, finished; give another --run-dir to train again")
         return
     metrics = run(recipe, folder)

@@ -79,6 +79,7 @@ def _without_objects(example):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"init_weights": "a"}, "zero_init_residual"),
         ({"classification_loss": "softmax"}, "classification_loss='softmax'"),
         ({"expand_probability": 1.5}, "expand_probability=1.5"),
         ({"init_weights": "a", "backbone_weights": "b"}, "not both"),
