@@ -3,8 +3,9 @@
     python scripts/import_weights.py SOURCE OUTPUT [--verify [IMAGE ...]]
 
 SOURCE is a frozen graph (.pb), a TensorFlow 1 checkpoint (its prefix or folder), a .tar.gz/.tgz as
-downloaded, or a Keras file; OUTPUT ends in .keras (network and weights) or .weights.h5. The label
-map is written beside it as <OUTPUT>.labels.json.
+downloaded, a Keras file, or the name of published weights (imagenet, coco, pascal_voc,
+pascal_voc_trainval); OUTPUT ends in .keras (network and weights) or .weights.h5. The label map and
+the origin of the weights are written beside it as <OUTPUT>.labels.json.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from original_graph import (  # noqa: E402
     OriginalGraph,
     differences,
     frozen_graph,
-    output_stride,
     sample_images,
 )
 
-from keras_mnv2 import weights as mnv2_weights  # noqa: E402
-from keras_mnv2.weights.building import build  # noqa: E402
-from keras_mnv2.weights.head import columns_for, matching_columns  # noqa: E402
+from keras_mnv2.weights import LoadReport, inspect  # noqa: E402
+from keras_mnv2.weights.building import build, build_and_load, local_file  # noqa: E402
+from keras_mnv2.weights.graph_def import input_size, output_stride  # noqa: E402
+from keras_mnv2.weights.label_file import label_file  # noqa: E402
 
 _EXTENSIONS = (".keras", ".weights.h5")
 
@@ -40,32 +41,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 unless something is wrong with the file or the comparison."""
     options = _parse(arguments)
     try:
-        info = mnv2_weights.inspect(options.source, options.use_ema)
+        _check_output(options.output)
+        names = _names(options.labels)
+        source = local_file(options.source, input_size=options.input_size, alpha=options.alpha)
+        info = inspect(source, options.use_ema)
         print(info)
-        model = build(info, input_size=options.input_size, classes=_class_count(options, info))
-        report = mnv2_weights.load_weights(
-            model, options.source, use_ema=options.use_ema, class_columns=options.class_columns
+        settings = {}
+        if options.output_stride is not None:
+            settings["output_stride"] = options.output_stride
+        model, report = build_and_load(
+            source,
+            info,
+            input_size=options.input_size,
+            classes=options.classes,
+            class_columns=options.class_columns,
+            use_ema=options.use_ema,
+            **settings,
         )
-        labels = _labels(options, info, model)
-        verified = options.verify is None or _verify(options, info, report)
+        if info.family == "DeepLabV3":
+            print(f"output stride: {options.output_stride or info.output_stride or 16}")
+        labels, remark = label_file(model, report, source, names, options.use_ema is not None)
+        if options.verify is not None:
+            _verify(source, model, report, options.verify)
         _write(model, options.output)
-        _write_labels(options, info, labels)
-    except ValueError as error:
+        _write_labels(labels, options.output)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{report}\nwrote {options.output} and {_label_path(options.output)}")
-    return 0 if verified else 1
+    print(f"{report}\n{remark}\nwrote {options.output} and {_label_path(options.output)}")
+    return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", help="released weights")
+    parser.add_argument("source", help="weight file, or name of published weights")
     parser.add_argument("output", type=Path, help="file to write: .keras or .weights.h5")
     parser.add_argument(
         "--input-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
         help="input size of the model (default: that of the file, or the usual one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--alpha", type=float, help="width multiplier of published weights given by name [1.0]"
+    )
+    parser.add_argument(
+        "--output-stride", type=int, choices=(8, 16, 32),
+        help="of a DeepLabV3 (default: that of the file's graph, else 16)",
     )  # fmt: skip
     parser.add_argument(
         "--classes", type=int,
@@ -93,72 +115,55 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _class_count(options, info: mnv2_weights.WeightsInfo) -> int | None:
-    if options.class_columns is None:
-        return options.classes
-    if options.classes not in (None, len(options.class_columns)):
-        raise ValueError("--classes and the number of --class-columns differ; give only the latter")
-    return len(options.class_columns)
+def _check_output(output: Path) -> None:
+    """Before the work: whether OUTPUT can be written."""
+    folder = output.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if output.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{output} cannot be written: {folder} is no folder that you may write to")
 
 
-def _labels(options, info: mnv2_weights.WeightsInfo, model: keras.Model) -> list[str]:
-    classes = _class_count(options, info) or info.classes
-    if classes is None:
-        return []
-    if options.labels is not None:
-        try:
-            names = options.labels.read_text().splitlines()
-        except OSError as error:
-            raise ValueError(f"--labels {options.labels}: {error}") from error
-        if len(names) != classes:
-            raise ValueError(f"--labels {options.labels}: {len(names)} names, {classes} classes")
-        return names
-    if options.class_columns is not None:
-        # Labels do not count a detector's background, columns do.
-        shift = 1 if info.family == "SSDLite" else 0
-        known = mnv2_weights.label_map(info.family, info.classes) or {}
-        return [known.get(c - shift, f"class {c}") for c in options.class_columns]
-    known = mnv2_weights.label_map(info.family, classes) or {}
-    return [known.get(label, f"class {label}") for label in range(classes)]
+def _names(path: Path | None) -> list[str] | None:
+    return None if path is None else path.read_text().splitlines()
 
 
-def _verify(options, info: mnv2_weights.WeightsInfo, report) -> bool:
-    """Prints the differences to the original; False where there is none to compare with."""
-    graph = frozen_graph(options.source)
+def _verify(source, model: keras.Model, report: LoadReport, pictures: Sequence[str]) -> None:
+    """Prints the differences to the original.
+
+    Raises:
+        ValueError: if rounding does not explain them.
+    """
+    info = report.file
+    graph = frozen_graph(source)
     if graph is None:
         print(
-            "verify: there is nothing to run. A checkpoint or Keras file holds variables only; the "
-            "release's archive also has its frozen graph"
+            "verify: not done, there is nothing to run. A checkpoint or Keras file holds variables "
+            "only; the release's archive also has its frozen graph"
         )
-        return False
-    if report.skipped or info.family == "MobileNetV2" and info.classes is None:
-        print("verify: the model has no class head of the original's to compare")
-        return False
-    original = OriginalGraph(graph)
-    settings = {}
-    if info.family == "DeepLabV3":
-        size = (info.input_size or (513, 513))[0]
-        settings["output_stride"] = output_stride(original, size)
-    # At the size of the original, whatever size the output is built for.
-    model = build(info, classes=_class_count(options, info), **settings)
-    mnv2_weights.load_weights(model, options.source, class_columns=options.class_columns)
-    if options.class_columns is not None:
-        columns = columns_for(options.class_columns, info.family, info.outputs)
-    else:
-        wanted = _class_count(options, info) or info.classes
-        columns, _ = matching_columns(
-            info.family, info.outputs, wanted + 1 if info.family == "SSDLite" else wanted
-        )
-    passed = True
-    found = differences(info.family, model, original, _images(options.verify), columns)
+        return
+    if report.columns is None:
+        print("verify: not done, the model has no class head of the original's to compare")
+        return
+    # At the size and stride of the original, whatever the output is built for.
+    settings = {"output_stride": output_stride(graph)} if info.family == "DeepLabV3" else {}
+    classes = len(report.columns) - (1 if info.family == "SSDLite" else 0)
+    same = build(info, classes=classes, input_size=input_size(graph), **settings)
+    same.set_weights(model.get_weights())
+    with OriginalGraph(graph) as original:
+        found = differences(info.family, same, original, _images(pictures), report.columns)
     print("largest differences between the original graph and the model:")
+    passed = True
     for name, value in found.items():
+        # Not a number is no small difference.
         is_fine = value <= TOLERANCES[name]
         passed &= is_fine
         print(f"  {name:24} {value:.2e}  {'ok' if is_fine else f'above {TOLERANCES[name]:.0e}'}")
     if not passed:
-        raise ValueError("rounding does not explain these differences; nothing was written")
-    return True
+        raise ValueError(
+            "rounding does not explain these differences; nothing was written. With --ema or "
+            "--no-ema the weights may rightly be others than those of the graph"
+        )
 
 
 def _images(paths: Sequence[str]) -> list:
@@ -184,14 +189,8 @@ def _label_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.labels.json")
 
 
-def _write_labels(options, info: mnv2_weights.WeightsInfo, labels: list[str]) -> None:
-    content = {
-        "source": os.path.basename(info.source),
-        "family": info.family,
-        "background_in_logits": info.family == "SSDLite",
-        "labels": labels,
-    }
-    target = _label_path(options.output)
+def _write_labels(content: dict, output: Path) -> None:
+    target = _label_path(output)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(temporary, target)

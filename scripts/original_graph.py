@@ -6,6 +6,7 @@ This is the one place where a graph from a file is executed; importing only pars
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.detection.ssdlite import detector
+from keras_mnv2.detection.box_coder import SCALE_FACTORS
+from keras_mnv2.detection.postprocessing import DetectionPostprocessing
+from keras_mnv2.detection.ssdlite import anchors_for, detector
 from keras_mnv2.weights.archive import extracted
 from keras_mnv2.weights.graph_def import parse
-from keras_mnv2.weights.opening import choose
+from keras_mnv2.weights.opening import choose, files_in, kind
 from keras_mnv2.weights.tensors import WeightsError
 
 # Names of one tensor in graphs of different releases; the first that exists is taken.
@@ -36,23 +39,23 @@ TOLERANCES = {
 
 def frozen_graph(source: str | os.PathLike) -> tf.compat.v1.GraphDef | None:
     """The frozen graph of a .pb file, a .tar.gz/.tgz or a folder; None where there is none."""
-    path = Path(source)
-    if path.is_dir():
-        graphs = choose(sorted(os.listdir(path)), str(path))
-        return parse(path / graphs[0]) if graphs[0].endswith(".pb") else None
-    if not path.is_file() or path.suffix in (".h5", ".keras", ".index"):
-        return None
-    with open(path, "rb") as file:
-        is_archive = file.read(2) == b"\x1f\x8b"
-    if not is_archive:
-        return parse(path)
-    with extracted(path, lambda names: choose(names, str(path))) as folder:
-        graphs = list(folder.glob("*.pb"))
-        return parse(graphs[0]) if graphs else None
+    source = os.path.expanduser(os.fspath(source))
+    found = kind(source)
+    if found == "folder":
+        return _graph_among(files_in(source), source, Path(source))
+    if found == "archive":
+        with extracted(source, lambda names: choose(names, source)) as folder:
+            return _graph_among(files_in(folder), source, folder)
+    return parse(source) if found == "graph" else None
+
+
+def _graph_among(names: Sequence[str], source: str, folder: Path) -> tf.compat.v1.GraphDef | None:
+    chosen = choose(names, source)[0]
+    return parse(folder / chosen) if chosen.endswith(".pb") else None
 
 
 class OriginalGraph:
-    """A TensorFlow 1 graph with its constants, ready to run."""
+    """A TensorFlow 1 graph with its constants, ready to run in a `with` block."""
 
     def __init__(self, graph_def: tf.compat.v1.GraphDef) -> None:
         self.graph = tf.Graph()
@@ -62,6 +65,12 @@ class OriginalGraph:
         config = tf.compat.v1.ConfigProto()
         config.graph_options.rewrite_options.disable_meta_optimizer = True
         self.session = tf.compat.v1.Session(graph=self.graph, config=config)
+
+    def __enter__(self) -> OriginalGraph:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.session.close()
 
     def find(self, names: Sequence[str]) -> str:
         """The first of `names` that is an operation of the graph, as a tensor name."""
@@ -100,6 +109,8 @@ def differences(
         "DeepLabV3": _segmentation_differences,
     }[family]
     rows = [compare(model, original, image, columns) for image in images]
+    if family == "SSDLite" and "detection scores" not in rows[0]:
+        print("post-processing differs (other parameters or fewer classes), not compared")
     return {name: max(row[name] for row in rows) for name in rows[0]}
 
 
@@ -116,18 +127,62 @@ def _detector_differences(model, original, image, columns) -> dict[str, float]:
     )
     pixels = (there["preprocessed"] + 1.0) * 127.5
     here = model.predict(pixels, verbose=0)
-    found = detector(model).predict(pixels, verbose=0)
     logits = there["logits"][..., list(columns)]
     scores = np.sort(there["scores"][0])[::-1]
     result = {
         "box encodings": _largest(here["box_encodings"], there["encodings"].reshape(1, -1, 4)),
         "class logits": _largest(here["class_logits"], logits),
     }
-    if len(columns) == there["logits"].shape[-1]:
-        # With fewer classes, other boxes fill the 100 places.
+    # With fewer classes, or other parameters, other boxes fill the places.
+    layer = DetectionPostprocessing(anchors_for(model))
+    is_same = _postprocessing(original) == {
+        "score": "Sigmoid",
+        "scale factors": [float(factor) for factor in SCALE_FACTORS],
+        "iou threshold": np.float32(layer.iou_threshold),
+        "score threshold": np.float32(layer.score_threshold),
+        "detections per class": layer.max_detections_per_class,
+    }
+    if (
+        is_same
+        and len(columns) == there["logits"].shape[-1]
+        and len(scores) == layer.max_detections
+    ):
+        found = detector(model).predict(pixels, verbose=0)
         result["detection scores"] = _largest(found["scores"][0], scores)
         result["detection boxes"] = _nearest_box(found, there["boxes"][0], there["scores"][0])
     return result
+
+
+def _postprocessing(original: OriginalGraph) -> dict | None:
+    """Parameters of the original's post-processing as its constants give them; None if unclear."""
+    operations = original.graph.get_operations()
+    suppressions = [op for op in operations if op.type.startswith("NonMaxSuppression")]
+    factors = [
+        _constant(op.inputs[1])
+        for op in sorted(operations, key=lambda op: op.name)
+        if op.type == "RealDiv" and re.fullmatch(r"Postprocessor/Decode/truediv(_[123])?", op.name)
+    ]
+    scores = [op.type for op in operations if op.name == "Postprocessor/convert_scores"]
+    if not suppressions or len(suppressions[0].inputs) < 5 or len(scores) != 1:
+        return None
+    _, _, count, iou_threshold, score_threshold = suppressions[0].inputs[:5]
+    # Of the number of boxes and the most that are wanted, the graph takes the smaller.
+    counts = [_constant(tensor) for tensor in count.op.inputs]
+    return {
+        "score": scores[0],
+        "scale factors": factors,
+        "iou threshold": _constant(iou_threshold),
+        "score threshold": _constant(score_threshold),
+        "detections per class": next((value for value in counts if value is not None), None),
+    }
+
+
+def _constant(tensor: tf.Tensor):
+    while tensor.op.type in ("Identity", "Enter"):
+        tensor = tensor.op.inputs[0]
+    if tensor.op.type != "Const":
+        return None
+    return tf.make_ndarray(tensor.op.get_attr("value")).item()
 
 
 def _nearest_box(found: dict, boxes: np.ndarray, scores: np.ndarray) -> float:
@@ -172,13 +227,6 @@ def _segmentation_differences(model, original, image, columns) -> dict[str, floa
         mask = upsampled[0].argmax(-1)
         result["pixels of another class"] = float((mask != there["mask"][0]).mean())
     return result
-
-
-def output_stride(original: OriginalGraph, input_size: int) -> int:
-    """Output stride at which a DeepLab graph was exported, by the size of its logits."""
-    image = np.full((1, input_size, input_size, 3), 128, "uint8")
-    logits = original.run({"logits": original.find(["logits/semantic/BiasAdd"])}, image)["logits"]
-    return round((input_size - 1) / (logits.shape[1] - 1))
 
 
 def _largest(here: np.ndarray, there: np.ndarray) -> float:

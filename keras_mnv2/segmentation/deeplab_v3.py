@@ -54,7 +54,8 @@ def DeepLabV3(  # noqa: N802
             for three with the rates that belong to the output stride ((6, 12, 18) at 16, twice
             that at 8, half at 32); or the rates themselves, which hold at this output stride.
         weights: None or what `keras_mnv2.weights.load_weights` takes, for the whole network.
-        backbone_weights: the same for the backbone alone (a MobileNetV2 model without top).
+        backbone_weights: the same for the backbone alone: of a classifier, with or without top,
+            or of any SSDLite or DeepLabV3.
         name: of the model.
         separable_aspp: whether the atrous branches are depthwise separable.
         aspp_filters: channels of every branch and of their projection.
@@ -89,13 +90,11 @@ def DeepLabV3(  # noqa: N802
         raise ValueError("separable_aspp=True needs atrous branches: give aspp_rates, e.g. 'auto'")
     image = image_input(input_shape)
 
-    # The backbone's own last convolution ends up outside of the model; building it anyway is what
-    # lets weight files of the backbone load.
+    # The backbone's own last convolution ends up outside of the model.
     backbone = MobileNetV2(
         input_tensor=scale_image(image),
         alpha=alpha,
         include_top=False,
-        weights=backbone_weights,
         output_stride=output_stride,
         divisor=divisor,
         bn_momentum=bn_momentum,
@@ -103,8 +102,11 @@ def DeepLabV3(  # noqa: N802
         bn_synchronized=bn_synchronized,
         kernel_regularizer=kernel_regularizer,
     )
+    features = backbone.get_layer(FEATURES).output
+    if backbone_weights is not None:
+        load_weights(keras.Model(image, features, name=backbone.name), backbone_weights)
     x = atrous_spatial_pyramid_pooling(
-        backbone.get_layer(FEATURES).output,
+        features,
         rates=rates,
         filters=aspp_filters,
         separable=separable_aspp,

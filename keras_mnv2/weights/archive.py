@@ -16,6 +16,8 @@ from keras_mnv2.weights.tensors import WeightsError
 MAX_MEMBERS = 1_000
 MAX_MEMBER_BYTES = 256 * 2**20
 MAX_TOTAL_BYTES = 2**30
+# Of all headers together; tarfile keeps them in memory, extended ones whole.
+MAX_HEADER_BYTES = 4 * 2**20
 # tarfile reads extended headers in one piece, of whatever length they announce.
 _MAX_READ = 2**20
 
@@ -23,15 +25,19 @@ _MAX_READ = 2**20
 class _Bounded:
     """A decompressing stream that refuses to be read beyond the limits."""
 
-    def __init__(self, stream: gzip.GzipFile, source: str) -> None:
-        self._stream, self._source = stream, source
+    def __init__(self, stream: gzip.GzipFile, source: str, max_read: int) -> None:
+        self._stream, self._source, self._left = stream, source, max_read
 
     def read(self, size: int = -1) -> bytes:
         if size < 0 or size > _MAX_READ:
             raise WeightsError(f"{self._source}: an archive with a header of {size:,} bytes")
         if self._stream.tell() + size > MAX_TOTAL_BYTES + _MAX_READ:
             raise _too_long(self._source)
-        return self._stream.read(size)
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise WeightsError(f"{self._source}: an archive with far too long headers; refused")
+        return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if offset > MAX_TOTAL_BYTES:
@@ -53,7 +59,7 @@ def extracted(path: str | os.PathLike, wanted) -> Iterator[Path]:
     Nothing is written but the wanted members, under their bare file names.
 
     Args:
-        wanted: function from the list of all member names to those to extract.
+        wanted: function from the names of all files in it to those to extract.
 
     Raises:
         WeightsError: if the archive is damaged, too large, or holds a path or a link that could
@@ -76,29 +82,33 @@ def extracted(path: str | os.PathLike, wanted) -> Iterator[Path]:
 
 
 @contextmanager
-def _members(path: str | os.PathLike, source: str) -> Iterator[Iterator]:
+def _members(
+    path: str | os.PathLike, source: str, max_read: int = 2 * MAX_TOTAL_BYTES
+) -> Iterator[Iterator]:
     with gzip.open(path, "rb") as stream:
-        bounded = _Bounded(stream, source)
-        with tarfile.open(fileobj=bounded, mode="r:") as archive:
+        with tarfile.open(fileobj=_Bounded(stream, source, max_read), mode="r:") as archive:
             yield archive
         # The checksum stands at the very end, behind what tarfile reads.
-        while bounded.read(_MAX_READ):
+        rest = _Bounded(stream, source, 2 * MAX_TOTAL_BYTES)
+        while rest.read(_MAX_READ):
             pass
 
 
 def _list(path: str | os.PathLike, source: str) -> list[str]:
     names, total = [], 0
-    with _members(path, source) as archive:
-        for member in archive:
+    # Data is skipped here, so that all that is read are headers.
+    with _members(path, source, MAX_HEADER_BYTES) as archive:
+        for count, member in enumerate(archive):
             _check(member, source)
             total += member.size
-            if len(names) >= MAX_MEMBERS:
+            if count >= MAX_MEMBERS:
                 raise WeightsError(f"{source}: an archive of more than {MAX_MEMBERS} members")
             if member.size > MAX_MEMBER_BYTES or total > MAX_TOTAL_BYTES:
                 raise _too_long(source)
-            names.append(member.name)
+            if member.isfile():
+                names.append(member.name)
     if not names:
-        raise WeightsError(f"{source}: an empty archive")
+        raise WeightsError(f"{source}: an archive without files")
     return names
 
 
@@ -109,8 +119,8 @@ def _check(member: tarfile.TarInfo, source: str) -> None:
         raise WeightsError(
             f"{source}: holds {name!r}, a path that leads outside of its folder; refused"
         )
-    if not (member.isfile() or member.isdir()):
-        raise WeightsError(f"{source}: holds {name!r}, a link or device; refused")
+    if not (member.isfile() or member.isdir()) or member.issparse():
+        raise WeightsError(f"{source}: holds {name!r}, a link, device or sparse file; refused")
 
 
 def _extract(path: str | os.PathLike, source: str, names: set[str], folder: Path) -> None:

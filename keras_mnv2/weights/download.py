@@ -11,8 +11,8 @@ import hashlib
 import http.client
 import json
 import os
-import tempfile
-import urllib.error
+import secrets
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,12 +47,12 @@ def fetch(entry: PublishedWeights, check: Callable[[Path], None], folder: Path) 
         WeightsError: if the file cannot be had, or changed since it first came.
     """
     path = folder / entry.file_name
-    if path.is_file():
-        return _verified(entry, path, check)
-    try:
+    with cache_errors(folder):
+        if path.is_file():
+            return _verified(entry, path, check)
         folder.mkdir(parents=True, exist_ok=True)
         with temporary_beside(path) as temporary:
-            digest = _download(entry.url, temporary)
+            digest = _download(entry, path, temporary)
             _check_pinned(entry, digest, entry.url)
             try:
                 check(temporary)
@@ -60,13 +60,20 @@ def fetch(entry: PublishedWeights, check: Callable[[Path], None], folder: Path) 
                 reason = str(error).replace(str(temporary), "what came")
                 raise WeightsError(f"{entry.url}: {reason}") from error
             os.replace(temporary, path)
-    except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
-        raise WeightsError(
-            f"weights={entry.name!r}: cannot download {entry.url} ({error}). Without a network, "
-            f"get that file by other means and put it at {path}, then call again"
-        ) from error
-    write_record(path, {**asdict(entry), "sha256": digest, "bytes": path.stat().st_size})
+        write_record(path, {**asdict(entry), "sha256": digest, "bytes": path.stat().st_size})
     return path
+
+
+@contextmanager
+def cache_errors(folder: Path) -> Iterator[None]:
+    """Turns errors of the file system into one that names the cache."""
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(
+            f"cannot use the cache {folder} ({error.strerror or error}); set KERAS_HOME to a "
+            "folder with room that you may write to"
+        ) from error
 
 
 def _verified(entry: PublishedWeights, path: Path, check: Callable[[Path], None]) -> Path:
@@ -92,35 +99,58 @@ def _check_pinned(entry: PublishedWeights, digest: str, source: str) -> None:
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
     """A temporary file next to `path`, to be renamed to it; removed if it still exists."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
+    # Not by tempfile, whose files nobody else may read, not even when renamed.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary.touch(exist_ok=False)
     try:
-        yield Path(name)
+        yield temporary
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _download(url: str, target: Path) -> str:
-    """Downloads `url` with a progress bar and returns its SHA-256."""
-    digest, received = hashlib.sha256(), 0
-    with (
-        urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response,
-        open(target, "wb") as file,
-    ):
-        announced = response.headers.get("Content-Length")
-        announced = int(announced) if announced and announced.isdigit() else None
-        progress = keras.utils.Progbar(announced, unit_name="byte")
-        print(f"Downloading {url}")
-        while piece := response.read(_PIECE):
-            received += len(piece)
-            if max(received, announced or 0) > MAX_BYTES:
-                raise WeightsError(f"{url}: more than {MAX_BYTES:,} bytes; refused")
-            file.write(piece)
+class _StaysEncrypted(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but from https to nothing else."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        if req.type == "https" and urllib.parse.urlsplit(newurl).scheme != "https":
+            raise WeightsError(
+                f"{req.full_url}: redirects to {newurl}, which is not https; refused"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _download(entry: PublishedWeights, path: Path, target: Path) -> str:
+    """Downloads to `target` with a progress bar and returns the SHA-256."""
+    digest = hashlib.sha256()
+    with open(target, "wb") as file:
+        for piece in _pieces(entry, path):
             digest.update(piece)
-            progress.update(received)
-    if announced is not None and received < announced:
-        raise OSError(f"the connection ended after {received:,} of {announced:,} bytes")
+            file.write(piece)
     return digest.hexdigest()
+
+
+def _pieces(entry: PublishedWeights, path: Path) -> Iterator[bytes]:
+    try:
+        opener = urllib.request.build_opener(_StaysEncrypted)
+        with opener.open(entry.url, timeout=TIMEOUT_SECONDS) as response:
+            announced = response.headers.get("Content-Length")
+            announced = int(announced) if announced and announced.isdigit() else None
+            progress = keras.utils.Progbar(announced, unit_name="byte")
+            print(f"Downloading {entry.url}")
+            received = 0
+            while piece := response.read(_PIECE):
+                received += len(piece)
+                if max(received, announced or 0) > MAX_BYTES:
+                    raise WeightsError(f"{entry.url}: more than {MAX_BYTES:,} bytes; refused")
+                yield piece
+                progress.update(received)
+        if announced is not None and received < announced:
+            raise OSError(f"the connection ended after {received:,} of {announced:,} bytes")
+    except (OSError, http.client.HTTPException) as error:
+        raise WeightsError(
+            f"weights={entry.name!r}: cannot download {entry.url} ({error}). Without a network, "
+            f"get that file by other means and put it at {path}, then call again"
+        ) from error
 
 
 def sha256(path: Path) -> str:

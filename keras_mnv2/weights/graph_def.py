@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from keras_mnv2.weights.protobuf_size import check_message_count
 from keras_mnv2.weights.tensors import NamedTensors, WeightsError
 
-MAX_GRAPH_BYTES = 256 * 2**20
+MAX_GRAPH_BYTES = 64 * 2**20
 _FLOATS = {
     tf.float32.as_datatype_enum,
     tf.float64.as_datatype_enum,
@@ -67,12 +69,14 @@ def read_graph_def(path: str | os.PathLike) -> NamedTensors:
         format="TensorFlow 1 frozen graph",
         shapes={name: _shape(constant) for name, constant in named.items()},
         fetch=lambda name: tf.make_ndarray(named[name]),
-        input_size=_input_size(graph),
+        input_size=input_size(graph),
+        output_stride=output_stride(graph),
+        is_frozen=True,
     )
 
 
 def parse(path: str | os.PathLike) -> tf.compat.v1.GraphDef:
-    """Parses a binary GraphDef of at most 256 MiB."""
+    """Parses a binary GraphDef of at most 64 MiB and 50,000 nodes."""
     source = os.fspath(path)
     size = os.path.getsize(path)
     if size > MAX_GRAPH_BYTES:
@@ -80,6 +84,7 @@ def parse(path: str | os.PathLike) -> tf.compat.v1.GraphDef:
     with open(path, "rb") as file:
         data = file.read(MAX_GRAPH_BYTES)
     try:
+        check_message_count(data, source)
         return tf.compat.v1.GraphDef.FromString(data)
     except DecodeError as error:
         raise WeightsError(
@@ -94,7 +99,7 @@ def _shape(tensor) -> tuple[int, ...]:
     return tuple(max(dimension.size, 0) for dimension in tensor.tensor_shape.dim)
 
 
-def _input_size(graph) -> tuple[int, int] | None:
+def input_size(graph: tf.compat.v1.GraphDef) -> tuple[int, int] | None:
     """(height, width): of the resizing in front of the network, or of the placeholder."""
     nodes = {node.name: node for node in graph.node}
     for node in graph.node:
@@ -110,6 +115,20 @@ def _input_size(graph) -> tuple[int, int] | None:
             if len(sizes) == 4 and sizes[3] == 3 and min(sizes[1:3]) > 0:
                 return sizes[1], sizes[2]
     return None
+
+
+def output_stride(graph: tf.compat.v1.GraphDef) -> int | None:
+    """Product of the strides of the backbone's convolutions; those of others do not count."""
+    strides = [
+        node.attr["strides"].list.i[1]
+        for node in graph.node
+        if node.op in ("Conv2D", "DepthwiseConv2dNative")
+        and len(node.input) == 2
+        and node.input[1].startswith("MobilenetV2/")
+        and len(node.attr["strides"].list.i) == 4
+    ]
+    stride = math.prod(strides)
+    return stride if stride in (8, 16, 32) else None
 
 
 def _small_integers(tensor) -> list[int]:

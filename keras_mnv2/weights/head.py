@@ -37,14 +37,15 @@ def columns_for(class_columns: Sequence[int], family: str, outputs: int) -> Sequ
     Raises:
         ValueError: if the file has no such columns.
     """
-    columns = (0, *class_columns) if family == "SSDLite" else tuple(class_columns)
-    wrong = [column for column in class_columns if not 0 <= column < outputs]
-    if wrong or not class_columns:
+    # SSDLite's column 0 is the background, which is always taken.
+    first = 1 if family == "SSDLite" else 0
+    wrong = [column for column in class_columns if not first <= column < outputs]
+    if wrong or not class_columns or len(set(class_columns)) < len(class_columns):
         raise ValueError(
-            f"class_columns={list(class_columns)!r} must name columns of the file's class logits, "
-            f"0 to {outputs - 1}"
+            f"class_columns={list(class_columns)!r} must name different columns of the file's "
+            f"class logits, {first} to {outputs - 1}"
         )
-    return columns
+    return (*range(first), *class_columns)
 
 
 def take_columns(array: np.ndarray, columns: Sequence[int], outputs: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,9 +18,10 @@ from keras_mnv2.weights.inspection import (
     inspect_tensors,
 )
 from keras_mnv2.weights.names import BACKBONE_LAYERS, HEAD_LAYERS, translate
-from keras_mnv2.weights.tensors import NamedTensors, WeightsError
+from keras_mnv2.weights.tensors import MAX_TENSOR_ELEMENTS, NamedTensors, WeightsError
 
 _SHOWN = 8
+_LAST_LAYERS = frozenset({"Conv_1", "Conv_1_bn"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class LoadReport:
         unused: weights of the file that a model without head, or a bare backbone, has no use for.
         ignored: names in the file that are no weights of the network (global step, optimizer
             slots, moving averages or the variables that these stand for).
+        columns: those of the file's class logits that the model's are, SSDLite's background
+            included; None where the model has no head of the file's.
         remark: how the classes correspond, where it is not one to one.
     """
 
@@ -41,6 +45,7 @@ class LoadReport:
     skipped: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    columns: tuple[int, ...] | None = None
     remark: str = ""
 
     def __str__(self) -> str:
@@ -62,6 +67,8 @@ def import_tensors(
     class_columns: Sequence[int] | None = None,
 ) -> LoadReport:
     """Assigns all weights of `model` from an open file; see `load_weights` for the arguments."""
+    if skip_head and class_columns is not None:
+        raise ValueError("skip_head=True leaves the class head, class_columns fills it: give one")
     variables = model_weights(model)
     expected = {key: tuple(variable.shape) for key, variable in variables.items()}
     translation = translate(tensors.shapes, use_ema)
@@ -114,6 +121,7 @@ def import_tensors(
         skipped=tuple(key for key in expected if key in skipped),
         unused=tuple(sorted(unused)),
         ignored=tuple(translation.ignored),
+        columns=None if columns is None else tuple(columns),
         remark=remark,
     )
 
@@ -168,13 +176,14 @@ def _unused(extra: set[str], expected) -> set[str]:
     """Of the file's weights without a place in the model, those that it can do without.
 
     A model that is a bare backbone takes its part out of any file of the family; whatever hangs
-    behind it is of no use there.
+    behind it is of no use there, nor is Conv_1 to a backbone that ends before it (DeepLabV3's).
     """
     is_bare = family_of(expected) == "MobileNetV2" and "predictions/kernel" not in expected
     if not is_bare:
         return set()
-    backbone = {key for key in extra if key.partition("/")[0] in BACKBONE_LAYERS}
-    return extra - backbone
+    ends_early = "Conv_1/kernel" not in expected
+    wanted = BACKBONE_LAYERS - _LAST_LAYERS if ends_early else BACKBONE_LAYERS
+    return {key for key in extra if key.partition("/")[0] not in wanted}
 
 
 def _shape_here(shape, key: str, columns, outputs: int | None, rank: int) -> tuple[int, ...]:
@@ -220,12 +229,18 @@ class _Problems:
 
 def _remedy(info: WeightsInfo, expected, problems: _Problems) -> str:
     family = family_of(expected)
+    only_missing = problems.missing and not (problems.left_over or problems.shapes)
+    layers = {key.partition("/")[0] for key in problems.missing}
+    if info.family == "DeepLabV3" != family and only_missing and layers <= _LAST_LAYERS:
+        return (
+            "DeepLabV3 files lack the last convolution Conv_1, which this model has; they fill "
+            "DeepLabV3(weights=...) or DeepLabV3(backbone_weights=...)"
+        )
     if info.family != family:
-        return f"build a {info.family} for this file; a backbone alone takes files of all three"
+        return f"build a {info.family} for this file, or take its backbone by backbone_weights="
     if any("_quant/" in name for name in problems.left_over):
         return "this is a network with simulated quantization; take the float release of it"
-    only_head = problems.missing and not (problems.left_over or problems.shapes)
-    if only_head and all(key.partition("/")[0] in HEAD_LAYERS for key in problems.missing):
+    if only_missing and layers <= HEAD_LAYERS:
         return "the file has no class head; skip_head=True leaves that of the model as it is"
     if info.alpha is not None:
         options = [f"alpha={info.alpha}", f"divisor={info.divisor}"]
@@ -247,5 +262,11 @@ def canonical_arrays(tensors: NamedTensors, use_ema: bool | None = None) -> dict
         raise WeightsError(
             f"{tensors.source}: holds {len(translation.unknown)} unknown variables, such as "
             f"{', '.join(translation.unknown[:_SHOWN])}"
+        )
+    elements = sum(math.prod(tensors.shapes[name]) for name in translation.names.values())
+    if elements > MAX_TENSOR_ELEMENTS:
+        raise WeightsError(
+            f"{tensors.source}: announces {elements:,} numbers, more than any network of this "
+            f"family has (limit {MAX_TENSOR_ELEMENTS:,})"
         )
     return {key: tensors.read(name) for key, name in translation.names.items()}

@@ -19,6 +19,7 @@ _DIVISORS = (8, 1, 4, 2, 16)
 # slim: 0 is the background. A VOC (21) or ADE20K (151) class list begins with it, too.
 _IMAGENET_OUTPUTS_WITH_BACKGROUND = 1001
 _SEGMENTATION_OUTPUTS_WITH_BACKGROUND = (21, 151)
+_SHOWN = 8
 _SIZE_IN_NAME = re.compile(r"_\d\.\d+_(\d{2,3})(?=[._]|$)")
 
 
@@ -37,6 +38,7 @@ class WeightsInfo:
         outputs: channels of the class logits, background counted (for each anchor in SSDLite).
         background_class: the one of the outputs that means background, or None.
         input_size: (height, width) where the file or its name tells, else None.
+        output_stride: of DeepLabV3, where a frozen graph tells; the weights fit any.
         last_filters: channels of the last 1x1 convolution; None without it, as in DeepLabV3.
         anchors_per_cell: of SSDLite's levels, else ().
         aspp_branches: atrous branches of DeepLabV3; 0 without ASPP.
@@ -58,6 +60,7 @@ class WeightsInfo:
     outputs: int | None
     background_class: int | None
     input_size: tuple[int, int] | None
+    output_stride: int | None
     last_filters: int | None
     anchors_per_cell: tuple[int, ...]
     aspp_branches: int
@@ -72,6 +75,10 @@ class WeightsInfo:
         lines = []
         for field in fields(self):
             value = getattr(self, field.name)
+            if "aspp" in field.name and self.family != "DeepLabV3":
+                continue
+            if field.name == "unknown" and len(value) > _SHOWN:
+                value = f"{', '.join(value[:_SHOWN])} and {len(value) - _SHOWN} more"
             if value is not None and value != ():
                 lines.append(f"{field.name:17} {value}")
         return "\n".join(lines)
@@ -92,13 +99,14 @@ def inspect(path: str | os.PathLike, use_ema: bool | None = None) -> WeightsInfo
 
     Args:
         path: a frozen graph (.pb), a TensorFlow 1 checkpoint (prefix or folder), a .tar.gz/.tgz
-            or folder that holds one of them, a .h5, .weights.h5 or .keras file.
+            or folder that holds one of them, a .h5, .weights.h5 or .keras file. Not a registered
+            name.
         use_ema: see `load_weights`.
 
     Raises:
         WeightsError: (a ValueError) if the file is damaged or of another network.
     """
-    with open_weights(path) as tensors:
+    with open_weights(path, use_ema) as tensors:
         return inspect_tensors(tensors, use_ema)
 
 
@@ -113,6 +121,7 @@ def inspect_tensors(tensors: NamedTensors, use_ema: bool | None = None) -> Weigh
         source=tensors.source,
         format=tensors.format,
         input_size=tensors.input_size or size_in_name,
+        output_stride=tensors.output_stride,
         uses_ema=translation.uses_ema,
         ignored=len(translation.ignored),
         unknown=tuple(translation.unknown),
@@ -125,6 +134,7 @@ def describe(
     source: str,
     format: str = "",
     input_size: tuple[int, int] | None = None,
+    output_stride: int | None = None,
     uses_ema: bool = False,
     ignored: int = 0,
     unknown: tuple[str, ...] = (),
@@ -156,6 +166,7 @@ def describe(
         outputs=outputs,
         background_class=_background_class(family, outputs),
         input_size=input_size,
+        output_stride=output_stride if family == "DeepLabV3" else None,
         last_filters=_channels(shapes, "Conv_1/kernel"),
         anchors_per_cell=anchors,
         aspp_branches=len(aspp),
@@ -217,17 +228,23 @@ def _anchors_per_cell(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
 
 def _width_multiplier(shapes: Mapping[str, tuple[int, ...]]) -> tuple[float | None, int | None]:
     # Imported late: the builders import this package for their `weights=`.
+    from keras_mnv2.detection.ssdlite import EXTRA_FILTERS, MIN_EXTRA_FILTERS
     from keras_mnv2.mobilenet_v2 import BLOCKS, STEM_FILTERS, make_divisible
 
     keys = ["expanded_conv_project/kernel"]
     keys += [f"block_{block}_project/kernel" for block in range(1, len(BLOCKS))]
     found = [_channels(shapes, key) for key in ("Conv1/kernel", *keys)]
+    # Several multipliers round to one backbone; SSDLite's extra layers tell more of them apart.
+    extra = [_channels(shapes, f"extra_{level}_expand/kernel") for level in range(2, 6)]
     alphas = [*PUBLISHED_ALPHAS, *(step / 20 for step in range(1, 61))]
     alphas += [step / 100 for step in range(1, 301)]
     for divisor in _DIVISORS:
         for alpha in alphas:
             widths = [make_divisible(STEM_FILTERS * alpha, divisor)]
             widths += [make_divisible(int(filters * alpha), divisor) for filters, _, _ in BLOCKS]
-            if widths == found:
+            extra_widths = [
+                max(int(filters * alpha), MIN_EXTRA_FILTERS) for filters in EXTRA_FILTERS
+            ]
+            if widths == found and (None in extra or extra == extra_widths):
                 return alpha, divisor
     return None, None

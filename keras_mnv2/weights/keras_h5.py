@@ -15,13 +15,20 @@ import zipfile
 from collections.abc import Iterator
 
 import h5py
-import numpy as np
 
 from keras_mnv2.weights.names import APPLICATION_LAYERS
-from keras_mnv2.weights.tensors import MAX_TENSOR_ELEMENTS, NamedTensors, WeightsError
+from keras_mnv2.weights.tensors import (
+    MAX_TENSOR_ELEMENTS,
+    MAX_TENSORS,
+    NamedTensors,
+    WeightsError,
+)
 
 _MAX_ATTRIBUTE_BYTES = 2**20
 MAX_MEMBER_BYTES = 256 * 2**20
+MAX_CONFIG_BYTES = 4 * 2**20
+# Keras nests the weights of a layer no deeper than <layer>/<scope>/<scope>/<weight>.
+_MAX_DEPTH = 3
 # Keras 2 calls it otherwise; everything else has kept its name.
 _RENAMED = {"depthwise_kernel": "kernel"}
 _BN_WEIGHTS = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -42,21 +49,23 @@ def read_keras_archive(path: str | os.PathLike) -> NamedTensors:
     source = os.fspath(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            weights = _member(archive, "model.weights.h5", source)
-            config = json.loads(_member(archive, "config.json", source))
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"{source}: not a readable .keras file ({error})") from error
+            weights = _member(archive, "model.weights.h5", source, MAX_MEMBER_BYTES)
+            config = json.loads(_member(archive, "config.json", source, MAX_CONFIG_BYTES))
+    except WeightsError:
+        raise
+    except Exception as error:  # zipfile, zlib and json raise many kinds on damaged files
+        raise WeightsError(
+            f"{source}: not a readable .keras file ({str(error)[:200]}); get it again"
+        ) from error
     return _read_h5(io.BytesIO(weights), source, config)
 
 
-def _member(archive: zipfile.ZipFile, name: str, source: str) -> bytes:
+def _member(archive: zipfile.ZipFile, name: str, source: str, max_bytes: int) -> bytes:
     if name not in archive.namelist():
         raise WeightsError(f"{source}: a .keras file holds {name}, this archive does not")
     # zipfile reads no more than the size that is announced.
-    if archive.getinfo(name).file_size > MAX_MEMBER_BYTES:
-        raise WeightsError(f"{source}: {name} unpacks to more than {MAX_MEMBER_BYTES:,} bytes")
+    if archive.getinfo(name).file_size > max_bytes:
+        raise WeightsError(f"{source}: {name} unpacks to more than {max_bytes:,} bytes")
     return archive.read(name)
 
 
@@ -80,13 +89,14 @@ def _read_h5(file, source: str, config) -> NamedTensors:
     try:
         group = _local(root, "model_weights") if "model_weights" in root else root
         if "layer_names" in group.attrs or "layer_names0" in group.attrs:
-            kind, datasets = "Keras legacy .h5", dict(_legacy(group))
+            layers, is_ordered = _layer_names(group)
+            kind, datasets = "Keras legacy .h5", _unique(_legacy(group, layers))
+            if is_ordered:
+                datasets = _by_topology(datasets)
         elif "layers" in group:
             names = _stored_names(file) if config is None else _config_names(config)
-            kind, datasets = (
-                "Keras 3 weights",
-                dict(_native(_local(group, "layers"), names, source)),
-            )
+            datasets = _unique(_native(_local(group, "layers"), names, source))
+            kind = "Keras 3 weights"
         else:
             raise WeightsError(
                 f"{source}: an HDF5 file without Keras layers (neither layer_names nor layers)"
@@ -101,8 +111,6 @@ def _read_h5(file, source: str, config) -> NamedTensors:
         raise WeightsError(
             f"{source}: a damaged HDF5 file ({str(error)[:200]}); get it again"
         ) from error
-    if kind == "Keras legacy .h5":
-        datasets = _by_topology(datasets)
     return NamedTensors(
         source=source,
         format=kind,
@@ -127,14 +135,25 @@ def _local(group: h5py.Group, name: str):
     return part
 
 
-def _legacy(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
-    for layer in _layer_names(group):
-        for leaf, dataset in _datasets(group, layer):
+def _unique(named: Iterator[tuple[str, h5py.Dataset]]) -> dict[str, h5py.Dataset]:
+    datasets = {}
+    for name, dataset in named:
+        if name in datasets:
+            raise ValueError(f"two weights named {name}")
+        datasets[name] = dataset
+    return datasets
+
+
+def _legacy(group: h5py.Group, layers: list[str]) -> Iterator[tuple[str, h5py.Dataset]]:
+    # Hard links can make a small file an endless tree.
+    budget = iter(range(MAX_TENSORS))
+    for layer in layers:
+        for leaf, dataset in _datasets(group, layer, _MAX_DEPTH, budget):
             yield f"{layer}/{_RENAMED.get(leaf, leaf)}", dataset
 
 
-def _layer_names(group: h5py.Group) -> list[str]:
-    """Layers in the order of the network, as far as the file tells it."""
+def _layer_names(group: h5py.Group) -> tuple[list[str], bool]:
+    """Names of the layers, and whether they are in the order of the network."""
     attribute = group.attrs.get_id("layer_names") if "layer_names" in group.attrs else None
     # HDF5 allocates whatever length a damaged string of variable length announces, so that only
     # those of fixed length are read, as Keras 2 wrote them.
@@ -144,15 +163,21 @@ def _layer_names(group: h5py.Group) -> list[str]:
         and attribute.shape != (0,)
         and attribute.get_storage_size() <= _MAX_ATTRIBUTE_BYTES
     )
-    return [_text(name) for name in group.attrs["layer_names"]] if is_safe else list(group)
+    if is_safe:
+        return [_text(name) for name in group.attrs["layer_names"]], True
+    return list(group), False
 
 
-def _datasets(group: h5py.Group, name: str) -> Iterator[tuple[str, h5py.Dataset]]:
-    """All datasets in group `name`, at any depth, with the last part of their names."""
+def _datasets(
+    group: h5py.Group, name: str, depth: int, budget: Iterator[int]
+) -> Iterator[tuple[str, h5py.Dataset]]:
+    """All datasets in group `name`, with the last part of their names."""
+    if depth < 0 or next(budget, None) is None:
+        raise ValueError("its groups are nested too deeply, or are too many")
     part = _local(group, name)
     if isinstance(part, h5py.Group):
         for inner in part:
-            yield from _datasets(part, inner)
+            yield from _datasets(part, inner, depth - 1, budget)
     else:
         yield name.partition(":")[0], part
 
@@ -193,8 +218,11 @@ def _stored_names(file: str) -> dict[str, str]:
 
 
 _READ_NAMES_SECONDS = 60
+# Without the working directory on the path, from which it would import.
 _READ_NAMES = """
-import json, sys
+import sys
+sys.path = [folder for folder in sys.path if folder]
+import json
 try:
     import resource
     resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
@@ -260,24 +288,3 @@ def _by_topology(datasets: dict[str, h5py.Dataset]) -> dict[str, h5py.Dataset]:
         "/".join((renamed[name.partition("/")[0]], name.partition("/")[2])): dataset
         for name, dataset in datasets.items()
     }
-
-
-def write_legacy_h5(path: str | os.PathLike, arrays: dict[str, np.ndarray], **attributes) -> None:
-    """Writes `<layer>/<weight>` arrays in the legacy layout, which `read_h5` reads back.
-
-    Args:
-        **attributes: text kept beside the weights, such as their source and licence.
-    """
-    layers: dict[str, list[str]] = {}
-    for name in arrays:
-        layers.setdefault(name.partition("/")[0], []).append(name)
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = list(layers)
-        file.attrs["backend"] = "tensorflow"
-        for key, value in attributes.items():
-            file.attrs[key] = value
-        for layer, names in layers.items():
-            group = file.create_group(layer)
-            group.attrs["weight_names"] = names
-            for name in names:
-                group.create_dataset(name, data=arrays[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -15,67 +15,85 @@ from keras_mnv2.weights.keras_h5 import read_h5, read_keras_archive
 from keras_mnv2.weights.tensors import NamedTensors, WeightsError
 from keras_mnv2.weights.tf1_checkpoint import checkpoint_prefix, read_checkpoint
 
-_GZIP, _ZIP, _HDF5 = b"\x1f\x8b", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+_MAGIC = {b"\x1f\x8b": "archive", b"PK\x03\x04": "keras", b"\x89HDF\r\n\x1a\n": "hdf5"}
 
 
 @contextmanager
-def open_weights(
-    path: str | os.PathLike, prefer_checkpoint: bool = False
-) -> Iterator[NamedTensors]:
+def open_weights(path: str | os.PathLike, use_ema: bool | None = None) -> Iterator[NamedTensors]:
     """Opens any weight file that is known here.
 
     Args:
         path: a frozen graph, a TensorFlow 1 checkpoint (prefix or one of its files), a .tar.gz or
             folder that holds one of them, a legacy .h5, a .weights.h5 or a .keras file.
-        prefer_checkpoint: what to take from an archive or folder that holds both a frozen graph
-            and a checkpoint; only the latter has moving averages beside the variables.
+        use_ema: see `load_weights`. Where it is given, and an archive or folder holds both a
+            frozen graph and a checkpoint, the checkpoint is taken: freezing has chosen already.
 
     Raises:
         WeightsError: if there is no such file, or it is damaged or of another kind.
     """
     path = os.path.expanduser(os.fspath(path))
-    prefix = None if os.path.isdir(path) else checkpoint_prefix(path)
-    if prefix is not None:
-        tensors = read_checkpoint(prefix)
-    elif os.path.isdir(path):
-        names = choose(sorted(os.listdir(path)), path, prefer_checkpoint)
-        tensors = _open_chosen(Path(path), names)
-    elif not os.path.isfile(path):
-        raise WeightsError(f"weights={path!r}: no such file, checkpoint or registered name")
-    elif _magic(path).startswith(_GZIP):
-
-        def wanted(names: list[str]) -> list[str]:
-            return choose(names, path, prefer_checkpoint)
-
-        with extracted(path, wanted) as folder:
-            tensors = _open_chosen(folder, sorted(os.listdir(folder)))
-            try:
-                yield replace(tensors, source=path, format=f"{tensors.format} in an archive")
-            finally:
-                tensors.close()
-        return
-    else:
-        tensors = _read_file(path)
-    try:
+    with ExitStack() as stack:
+        try:
+            tensors = _open(path, use_ema is not None, stack)
+        except OSError as error:
+            reason = error.strerror or error
+            raise WeightsError(f"{path}: cannot be read ({reason})") from error
+        stack.callback(tensors.close)
+        if use_ema is not None and tensors.is_frozen:
+            raise WeightsError(
+                f"{path}: use_ema={use_ema}, but a frozen graph holds no moving averages beside "
+                "its weights, and does not tell which of both they are: give the checkpoint"
+            )
         yield tensors
-    finally:
-        tensors.close()
 
 
-def _read_file(path: str) -> NamedTensors:
-    magic = _magic(path)
-    if not magic:
-        raise WeightsError(f"{path}: the file is empty, get it again")
-    if magic.startswith(_ZIP):
-        return read_keras_archive(path)
-    if magic.startswith(_HDF5):
-        return read_h5(path)
-    return read_graph_def(path)
+def kind(path: str) -> str:
+    """What a path is: "checkpoint", "folder", "archive", "keras", "hdf5", else "graph".
 
-
-def _magic(path: str) -> bytes:
+    Raises:
+        WeightsError: if there is no such file, or it is empty.
+        OSError: if it cannot be read.
+    """
+    if os.path.isdir(path):
+        return "folder"
+    if checkpoint_prefix(path) is not None:
+        return "checkpoint"
+    if not os.path.isfile(path):
+        raise WeightsError(
+            f"weights={path!r}: no such file or checkpoint, nor the name of published weights "
+            "where those are taken (keras_mnv2.weights.published() lists them)"
+        )
     with open(path, "rb") as file:
-        return file.read(8)
+        start = file.read(8)
+    if not start:
+        raise WeightsError(f"{path}: the file is empty, get it again")
+    return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "graph")
+
+
+def _open(path: str, prefer_checkpoint: bool, stack: ExitStack) -> NamedTensors:
+    def wanted(names: Sequence[str]) -> list[str]:
+        return choose(names, path, prefer_checkpoint)
+
+    found = kind(path)
+    if found == "archive":
+        folder = stack.enter_context(extracted(path, wanted))
+        try:
+            tensors = _open_chosen(folder, files_in(folder))
+        except WeightsError as error:
+            # Nobody can look into the temporary folder any more.
+            message = str(error).replace(f"{folder}{os.sep}", f"{path}: ")
+            raise WeightsError(message) from error
+        return replace(tensors, source=path, format=f"{tensors.format} in an archive")
+    if found == "folder":
+        return _open_chosen(Path(path), wanted(files_in(path)))
+    if found == "checkpoint":
+        return read_checkpoint(checkpoint_prefix(path))
+    return {"keras": read_keras_archive, "hdf5": read_h5, "graph": read_graph_def}[found](path)
+
+
+def files_in(folder: str | os.PathLike) -> list[str]:
+    """Names of the files, not the folders, in a folder."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
 
 
 def choose(names: Sequence[str], source: str, prefer_checkpoint: bool = False) -> list[str]:

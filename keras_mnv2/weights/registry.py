@@ -113,7 +113,8 @@ def select(name: str, model: WeightsInfo, input_size: tuple | None) -> Published
     is_bare = model.family == "MobileNetV2" and model.classes is None
     families = {entry.family for entry in entries}
     # The detector holds a whole backbone; DeepLab's lacks the last convolution.
-    if model.family not in families and not (is_bare and families == {"SSDLite"}):
+    has_backbone = families == {"SSDLite"} or model.last_filters is None
+    if model.family not in families and not (is_bare and has_backbone):
         raise WeightsError(_other_family(name, families.pop(), model))
     fitting = [e for e in entries if (e.alpha, e.divisor) == (model.alpha, model.divisor)]
     if not fitting:
@@ -133,6 +134,34 @@ def select(name: str, model: WeightsInfo, input_size: tuple | None) -> Published
             at_size = [e for e in fitting if e.input_size == (DEFAULT_SIZE, DEFAULT_SIZE)]
         fitting = at_size
     return fitting[0]
+
+
+def default(name: str, alpha: float = 1.0, input_size: tuple | None = None) -> PublishedWeights:
+    """The file of `name` where there is no model yet: with its head, of this width multiplier.
+
+    Args:
+        name: registered name.
+        alpha: width multiplier.
+        input_size: (height, width); where nothing was published at that size, the 224x224
+            weights of "imagenet" are taken.
+
+    Raises:
+        WeightsError: if that was not published.
+    """
+    entries = [e for e in published() if e.name == name and e.classes is not None]
+    fitting = [entry for entry in entries if entry.alpha == alpha]
+    if not fitting:
+        alphas = ", ".join(str(value) for value in sorted({entry.alpha for entry in entries}))
+        raise WeightsError(f"{name!r} is published for alpha={alphas}, not for {alpha}")
+    for size in (tuple(input_size or ()), (DEFAULT_SIZE, DEFAULT_SIZE)):
+        if at_size := [entry for entry in fitting if entry.input_size == size]:
+            return at_size[0]
+    return fitting[0]
+
+
+def entry_of_file(file_name: str) -> PublishedWeights | None:
+    """The published file of that name, if there is one."""
+    return next((entry for entry in published() if entry.file_name == file_name), None)
 
 
 def _other_family(name: str, family: str, model: WeightsInfo) -> str:

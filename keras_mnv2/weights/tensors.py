@@ -28,6 +28,8 @@ class NamedTensors:
         shapes: shape of every tensor.
         fetch: reads one tensor by its name.
         input_size: (height, width) of the network's input where the file tells it.
+        output_stride: at which a frozen graph computes its backbone's features, else None.
+        is_frozen: whether freezing chose between variables and their moving averages.
         close: releases the file.
     """
 
@@ -36,6 +38,8 @@ class NamedTensors:
     shapes: Mapping[str, tuple[int, ...]]
     fetch: Callable[[str], np.ndarray]
     input_size: tuple[int, int] | None = None
+    output_stride: int | None = None
+    is_frozen: bool = False
     close: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:

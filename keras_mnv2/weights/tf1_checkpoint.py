@@ -44,10 +44,10 @@ def read_checkpoint(prefix: str | os.PathLike) -> NamedTensors:
         reader = tf.train.load_checkpoint(prefix)
         shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
         dtypes = reader.get_variable_to_dtype_map()
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a damaged footer also makes it run out of memory
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise WeightsError(
-            f"{prefix}: not a readable TensorFlow checkpoint ({str(error).splitlines()[0][:200]}); "
-            "get it again"
+            f"{prefix}: not a readable TensorFlow checkpoint ({reason}); get it again"
         ) from error
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in shapes:
         raise WeightsError(

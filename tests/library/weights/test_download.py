@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import socket
 import threading
+import urllib.request
 from dataclasses import replace
 
 import pytest
 from weight_files import (
+    CLASSIFIER,
+    DETECTOR,
     assert_same,
     graph_def,
     tf1_arrays,
@@ -20,22 +24,6 @@ from weight_files import (
 )
 
 from keras_mnv2.weights import WeightsError, download, load_weights, registry
-from keras_mnv2.weights.registry import PublishedWeights
-
-DETECTOR = PublishedWeights(
-    name="coco",
-    url="replaced",
-    family="SSDLite",
-    alpha=0.35,
-    divisor=8,
-    input_size=(64, 64),
-    classes=3,
-    licence="none",
-    metric="none",
-    protocol="none",
-    recipe="none",
-)
-CLASSIFIER = replace(DETECTOR, name="imagenet", family="MobileNetV2", input_size=(224, 224))
 
 
 class Server:
@@ -182,6 +170,57 @@ def test_another_network_came(detector, server, cache, network, tmp_path):
     with pytest.raises(WeightsError, match="not what 'coco' should be"):
         load_weights(detector.model, "coco")
     assert cached_files(cache) == []
+
+
+@pytest.mark.parametrize("change", ["classes", "unknown"])
+def test_almost_the_network_came(detector, server, cache, tmp_path, monkeypatch, change):
+    arrays = tf1_arrays(detector.model, detector.arrays)
+    if change == "unknown":
+        arrays["somebody/elses/weights"] = arrays["BoxPredictor_0/BoxEncodingPredictor/weights"]
+    else:
+        entry = replace(registry.published()[0], classes=90)
+        monkeypatch.setattr(registry, "published", lambda: (entry,))
+    graph = graph_def(arrays).SerializeToString()
+    server.content = write_archive(tmp_path / "o.tar.gz", {"frozen.pb": graph}).read_bytes()
+    with pytest.raises(WeightsError, match="not what 'coco' should be"):
+        load_weights(detector.model, "coco")
+    assert cached_files(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "is_followed"),
+    [
+        ("https://a.org/x", "https://b.org/x", True),
+        ("https://a.org/x", "http://a.org/x", False),
+        ("https://a.org/x", "ftp://a.org/x", False),
+        ("http://a.org/x", "http://b.org/x", True),
+    ],
+)
+def test_redirects_stay_encrypted(here, there, is_followed):
+    redirect = download._StaysEncrypted().redirect_request
+    request = urllib.request.Request(here)
+    if is_followed:
+        assert redirect(request, None, 302, "Found", {}, there).full_url == there
+    else:
+        with pytest.raises(WeightsError, match="not https; refused"):
+            redirect(request, None, 302, "Found", {}, there)
+
+
+def test_cached_files_can_be_read_by_others(detector, server, cache):
+    before = os.umask(0o022)
+    try:
+        load_weights(detector.model, "coco")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in cache.iterdir()} == {0o644}
+
+
+def test_cache_that_cannot_be_written(detector, server, cache):
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file, no folder")
+    with pytest.raises(WeightsError, match="cannot use the cache .*KERAS_HOME") as error:
+        load_weights(detector.model, "coco")
+    assert "network" not in str(error.value) and server.requests == 0
 
 
 def test_more_than_the_limit(detector, server, cache, monkeypatch):

@@ -21,9 +21,23 @@ from weight_files import (
 )
 
 import keras_mnv2
-from keras_mnv2.weights import COCO_CATEGORIES, COCO_CATEGORY_IDS, WeightsError, load_weights
+from keras_mnv2.weights import (
+    COCO_CATEGORIES,
+    COCO_CATEGORY_IDS,
+    WeightsError,
+    inspect,
+    load_weights,
+)
+from keras_mnv2.weights.importing import canonical_arrays
+from keras_mnv2.weights.names import BACKBONE_LAYERS
+from keras_mnv2.weights.tensors import NamedTensors
 
 SHADOW = "/ExponentialMovingAverage"
+BACKBONE = {
+    f"{layer}/{weight}"
+    for layer in BACKBONE_LAYERS
+    for weight in ("kernel", "gamma", "beta", "moving_mean", "moving_variance")
+}
 HEADS = {
     "MobileNetV2": {"predictions/kernel", "predictions/bias"},
     "SSDLite": {f"class_head_{i}/{w}" for i in range(6) for w in ("kernel", "bias")},
@@ -109,6 +123,25 @@ def test_backbone_weights_of_the_builders(network, tmp_path):
             np.testing.assert_array_equal(found[key], backbone.arrays[key])
 
 
+@pytest.mark.parametrize("family", ["MobileNetV2", "SSDLite", "DeepLabV3"])
+def test_backbone_of_deeplab_from_any_family(network, tmp_path, family):
+    case = network(family)
+    path = write_graph(tmp_path / "graph.pb", tf1_arrays(case.model, case.arrays))
+    found = model_arrays(small_model("DeepLabV3", classes=5, backbone_weights=path))
+    shared = {key for key in found if key in BACKBONE}
+    assert len(shared) == 255
+    for key in shared:
+        np.testing.assert_array_equal(found[key], case.arrays[key])
+
+
+def test_backbone_with_last_convolution_from_deeplab(network, tmp_path):
+    case, backbone = network("DeepLabV3"), network("MobileNetV2", classes=None)
+    path = write_graph(tmp_path / "graph.pb", tf1_arrays(case.model, case.arrays))
+    with pytest.raises(WeightsError, match="DeepLabV3 files lack the last convolution Conv_1"):
+        load_weights(backbone.model, path)
+    assert backbone.is_unchanged()
+
+
 def test_file_without_head_needs_skip_head(network, tmp_path):
     case, backbone = network("MobileNetV2"), network("MobileNetV2", classes=None)
     path = write_h5(tmp_path / "no_top.h5", backbone.model, backbone.arrays)
@@ -170,8 +203,13 @@ def test_class_columns(network, tmp_path):
     np.testing.assert_array_equal(model.get_layer("class_head_2").kernel.numpy(), expected)
     with pytest.raises(ValueError, match="class_columns has 1 entries for a model with 2"):
         load_weights(model, path, class_columns=[3])
-    with pytest.raises(ValueError, match="0 to 3"):
+    with pytest.raises(ValueError, match="1 to 3"):
         load_weights(model, path, class_columns=[3, 4])
+    for columns in ([0, 1], [1, 1]):
+        with pytest.raises(ValueError, match="different columns"):
+            load_weights(model, path, class_columns=columns)
+    with pytest.raises(ValueError, match="give one"):
+        load_weights(model, path, class_columns=[3, 1], skip_head=True)
 
 
 @pytest.mark.parametrize("use_ema", [None, True, False])
@@ -202,16 +240,37 @@ def test_use_ema_takes_the_checkpoint_of_an_archive(network, tmp_path):
     path = write_archive(tmp_path / "r.tgz", {**members, "r/frozen_inference_graph.pb": graph})
     load_weights(case.model, path)
     assert_same(case.model, case.arrays)
-    load_weights(case.model, path, use_ema=True)
-    assert_same(case.model, averages)
+    for use_ema, expected in ((True, averages), (False, case.arrays)):
+        info = inspect(path, use_ema)
+        assert "checkpoint" in info.format and info.uses_ema is use_ema
+        load_weights(case.model, path, use_ema=use_ema)
+        assert_same(case.model, expected)
+
+
+@pytest.mark.parametrize("use_ema", [True, False])
+def test_frozen_graph_does_not_tell_what_it_holds(network, tmp_path, use_ema):
+    case = network("MobileNetV2")
+    path = write_graph(tmp_path / "graph.pb", tf1_arrays(case.model, case.arrays))
+    with pytest.raises(WeightsError, match="no moving averages"):
+        load_weights(case.model, path, use_ema=use_ema)
+    with pytest.raises(WeightsError, match="no moving averages"):
+        inspect(path, use_ema)
+    assert case.is_unchanged()
 
 
 def test_use_ema_without_averages(network, tmp_path):
     case = network("MobileNetV2")
-    path = write_graph(tmp_path / "graph.pb", tf1_arrays(case.model, case.arrays))
+    prefix = write_checkpoint(tmp_path / "model.ckpt", tf1_arrays(case.model, case.arrays))
     with pytest.raises(WeightsError, match="no moving averages"):
-        load_weights(case.model, path, use_ema=True)
+        load_weights(case.model, prefix, use_ema=True)
     assert case.is_unchanged()
+
+
+def test_numbers_of_a_whole_file_are_bounded():
+    shapes = {"Conv1/kernel": (2**25,), "Conv_1/kernel": (2**25,), "predictions/bias": (1,)}
+    tensors = NamedTensors("file", "test", shapes, fetch=lambda name: pytest.fail("was read"))
+    with pytest.raises(WeightsError, match="announces 67,108,865 numbers"):
+        canonical_arrays(tensors)
 
 
 def test_model_on_top_of_a_network(network, tmp_path):

@@ -35,6 +35,24 @@ def test_alpha_and_divisor_give_the_widths_back(alpha, divisor):
         assert (info.alpha, info.divisor) == (alpha, divisor)
 
 
+def test_extra_layers_tell_multipliers_apart(network):
+    # Both round to the same backbone.
+    shapes = backbone_shapes(0.35, 8)
+    assert shapes == backbone_shapes(0.36, 8)
+    for level, filters in enumerate((512, 256, 256, 128), start=2):
+        shapes[f"extra_{level}_expand/kernel"] = (1, 1, 64, int(filters * 0.36))
+    assert describe(shapes, source="test").alpha == 0.36
+
+
+def test_description_shows_what_belongs_to_the_family():
+    shapes = backbone_shapes(1.0, 8)
+    names = tuple(f"name_{number}" for number in range(1000))
+    text = str(describe(shapes, source="test", unknown=names))
+    assert "aspp" not in text
+    assert "name_7 and 992 more" in text and len(text) < 1000
+    assert "aspp_branches" in str(describe({**shapes, "logits/bias": (21,)}, source="test"))
+
+
 def test_widths_of_no_multiplier(tmp_path):
     shapes = backbone_shapes(1.0, 8)
     shapes["block_5_project/kernel"] = (1, 1, 192, 1000)

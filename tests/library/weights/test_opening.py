@@ -16,7 +16,7 @@ from weight_files import (
     write_h5,
 )
 
-from keras_mnv2.weights import inspect, load_weights
+from keras_mnv2.weights import WeightsError, inspect, load_weights, opening
 
 FAMILIES = ("MobileNetV2", "SSDLite", "DeepLabV3")
 
@@ -127,6 +127,52 @@ def test_legacy_h5_with_other_layer_names_loads_by_topology(network, tmp_path):
     path = write_h5(tmp_path / "weights.h5", case.model, case.arrays, lambda name: f"mobl_{name}")
     load_weights(case.model, path)
     assert_same(case.model, case.arrays)
+
+
+def test_unordered_layers_of_other_names_do_not_load_by_topology(network, tmp_path):
+    case = network("MobileNetV2")
+    path = write_h5(tmp_path / "weights.h5", case.model, case.arrays, lambda name: f"mobl_{name}")
+    with h5py.File(path, "a") as file:
+        file.attrs["layer_names"] = [name.decode() for name in file.attrs["layer_names"]]
+    with pytest.raises(WeightsError, match="not a MobileNetV2"):
+        load_weights(case.model, path)
+    assert case.is_unchanged()
+
+
+def test_nothing_is_imported_from_the_working_directory(network, tmp_path, monkeypatch):
+    case = network("MobileNetV2")
+    case.model.set_weights(list(case.arrays.values()))
+    case.model.save_weights(tmp_path / "model.weights.h5")
+    for module in ("h5py", "json", "resource"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    load_weights(case.model, "model.weights.h5")
+    assert_same(case.model, case.arrays)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_file_that_may_not_be_read(network, tmp_path, monkeypatch):
+    case = network("MobileNetV2")
+    path = write_graph(tmp_path / "graph.pb", originals(case))
+
+    def refused(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(opening, "read_graph_def", refused)
+    with pytest.raises(WeightsError, match="graph.pb: cannot be read .Permission denied"):
+        load_weights(case.model, path)
+
+
+def test_errors_name_the_archive_not_the_temporary_folder(tmp_path):
+    members = {"a/frozen.pb": b"text", "b/README": b""}
+    path = write_archive(tmp_path / "r.tar.gz", members)
+    with pytest.raises(WeightsError) as error:
+        inspect(path)
+    assert str(error.value).startswith(f"{path}: frozen.pb: neither a frozen graph")
+    members = {"model.ckpt.index": b"", "README": b""}
+    with pytest.raises(WeightsError) as error:
+        inspect(write_archive(path, members))
+    assert str(error.value).startswith(f"{path}: model.ckpt: a checkpoint is")
 
 
 def test_content_decides_not_the_extension(network, tmp_path):

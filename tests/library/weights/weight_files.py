@@ -6,6 +6,7 @@ import io
 import math
 import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,9 +15,25 @@ import numpy as np
 import tensorflow as tf
 
 import keras_mnv2
+from keras_mnv2.weights import PublishedWeights
 
 ALPHA = 0.35
 CLASSES = 3
+# Registry entries for the small networks, of which tests replace the address.
+DETECTOR = PublishedWeights(
+    name="coco",
+    url="replaced",
+    family="SSDLite",
+    alpha=0.35,
+    divisor=8,
+    input_size=(64, 64),
+    classes=3,
+    licence="none",
+    metric="none",
+    protocol="none",
+    recipe="none",
+)
+CLASSIFIER = replace(DETECTOR, name="imagenet", family="MobileNetV2", input_size=(224, 224))
 
 
 def small_model(family: str, classes: int | None = CLASSES, **options) -> keras.Model:
