@@ -204,15 +204,18 @@ OVERFIT = dataclasses.replace(
 )
 
 # Fine-tunes a trained or imported detector on a small data set: a low learning rate, and the batch
-# normalization of the weights, whose statistics small batches would only spoil.
+# normalization of the weights, whose statistics small batches would only spoil. The loss is that of
+# the published weights: they score the background too, which the focal loss would first unlearn.
 #   python -m tasks.detection.train --recipe fine_tune --init-weights coco \
 #       --dataset coco_directory ... --run-dir runs/mine
 FINE_TUNE = dataclasses.replace(
     COCO_320,
+    classification_loss="hard_negative",
+    box_loss_weight=1.0,
     dataset="coco_directory",
     batch_size=12,
-    train_steps=300,
-    evaluate_every=100,
+    train_steps=160,
+    evaluate_every=40,
     optimizer="adam",
     learning_rate=2e-4,
     warmup_steps=20,
