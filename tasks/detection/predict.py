@@ -21,7 +21,7 @@ from tasks.detection.drawing import draw_detections, write_picture
 from tasks.detection.model import make_detector
 from tasks.detection.trained import TrainedDetector, add_model_arguments, load_trained
 
-DRAWN_SCORE = 0.3
+DRAWN_SCORE = 0.5
 
 
 def detect(trained: TrainedDetector, image: np.ndarray, detector) -> dict[str, np.ndarray]:
