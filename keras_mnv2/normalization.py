@@ -23,9 +23,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
     with channels last on the TensorFlow backend, in float16, bfloat16 or float32, without mask,
     synchronisation or renorm; everything else takes Keras's own path. Statistics are float32
     whatever the input's dtype.
-
-    One deliberate difference: an empty batch leaves the moving statistics as they are, where
-    Keras fills them with NaN.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -48,7 +45,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             # A frozen layer is differentiated: the fused kernel's gradient would also compute
             # those of gamma and beta, and has no deterministic version on GPUs.
             return super().call(inputs, training=training)
-        return self._fused_inference(inputs)
+        return self._fused(inputs, is_training=False)[0]
 
     def _is_fusable(self, inputs: Any, mask: Any) -> bool:
         return (
@@ -62,35 +59,33 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and not getattr(self, "renorm", False)  # older Keras releases have no renorm
         )
 
-    def _fused(self, inputs: Any, mean: Any, variance: Any, is_training: bool) -> tuple:
-        """Returns the normalised inputs and, in training, the batch's mean, unbiased variance."""
+    def _fused(self, inputs: Any, is_training: bool) -> tuple:
+        """Returns the normalised inputs and, in training, the moving mean and variance to be.
+
+        In training the kernel itself moves the statistics, where operations of our own would be
+        a dozen small ones a layer.
+        """
         channels = inputs.shape[-1]
         outputs = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.cast(self.gamma, "float32") if self.scale else tf.ones([channels]),
             offset=tf.cast(self.beta, "float32") if self.center else tf.zeros([channels]),
-            mean=mean,
-            variance=variance,
+            mean=tf.cast(self.moving_mean, "float32"),
+            variance=tf.cast(self.moving_variance, "float32"),
             epsilon=self.epsilon,
+            exponential_avg_factor=1.0 - self.momentum if is_training else 1.0,
             is_training=is_training,
         )
         return tf.cast(outputs.y, self.compute_dtype), outputs.batch_mean, outputs.batch_variance
 
-    def _fused_inference(self, inputs: Any) -> Any:
-        mean = tf.cast(self.moving_mean, "float32")
-        variance = tf.cast(self.moving_variance, "float32")
-        return self._fused(inputs, mean, variance, is_training=False)[0]
-
     def _fused_training(self, inputs: Any) -> Any:
-        outputs, mean, variance = self._fused(inputs, [], [], is_training=True)
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
-        # The kernel divides the squared deviations by count - 1, Keras by count. A single value
-        # has variance 0, which cuDNN reports as NaN: hence a product in which 0 wins over NaN.
-        biased = tf.math.divide_no_nan(tf.maximum(count - 1.0, 0.0), count)
-        variance = tf.math.multiply_no_nan(variance, biased)
-        keep = tf.where(count > 0.0, self.momentum, 1.0)
-        rate = tf.where(count > 0.0, 1.0 - self.momentum, 0.0)
-        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            update = tf.math.multiply_no_nan(batch, rate)
-            moving.assign(tf.cast(moving, "float32") * keep + update)
+        outputs, mean, variance = self._fused(inputs, is_training=True)
+        # The kernel divides the squared deviations d by count - 1, Keras by count. Of the kernel's
+        # m v + (1 - m) d / (count - 1) this makes m v + (1 - m) d / count. With a single value d
+        # is 0, for which cuDNN reports NaN: hence a product in which 0 wins over NaN.
+        share = 1.0 / tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
+        before = tf.cast(self.moving_variance, "float32")
+        variance = tf.math.multiply_no_nan(variance, 1.0 - share)
+        self.moving_variance.assign(variance + share * self.momentum * before)
+        self.moving_mean.assign(mean)
         return outputs
