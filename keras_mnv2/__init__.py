@@ -1,6 +1,6 @@
 """MobileNetV2 for Keras 3 and TensorFlow: backbone, SSDLite, Mobile DeepLabv3."""
 
-from keras_mnv2 import complexity, detection, segmentation
+from keras_mnv2 import complexity, detection, segmentation, weights
 from keras_mnv2.detection.ssdlite import SSDLite
 from keras_mnv2.mobilenet_v2 import MobileNetV2
 from keras_mnv2.normalization import BatchNormalization
@@ -14,4 +14,5 @@ __all__ = [
     "complexity",
     "detection",
     "segmentation",
+    "weights",
 ]
