@@ -135,9 +135,6 @@ def layer_multiply_adds(layer, input_array, output_array) -> int | None:
 
 
 def _own_weights(layer) -> list:
-    inner = {id(weight) for child in _children(layer) for weight in child.weights}
+    children = layer._flatten_layers(include_self=False)
+    inner = {id(weight) for child in children for weight in child.weights}
     return [weight for weight in layer.weights if id(weight) not in inner]
-
-
-def _children(layer) -> list:
-    return list(layer._flatten_layers(include_self=False))

@@ -31,6 +31,7 @@ from original_graph import (  # noqa: E402
 
 from keras_mnv2.weights import LoadReport, inspect  # noqa: E402
 from keras_mnv2.weights.building import build, build_and_load, local_file  # noqa: E402
+from keras_mnv2.weights.download import temporary_beside  # noqa: E402
 from keras_mnv2.weights.graph_def import input_size, output_stride  # noqa: E402
 from keras_mnv2.weights.label_file import label_file  # noqa: E402
 
@@ -191,9 +192,9 @@ def _label_path(output: Path) -> Path:
 
 def _write_labels(content: dict, output: Path) -> None:
     target = _label_path(output)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, target)
+    with temporary_beside(target) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        os.replace(temporary, target)
 
 
 if __name__ == "__main__":
