@@ -46,5 +46,5 @@ def select_categories(source: DetectionSource, names: Sequence[str]) -> Detectio
         source,
         label_names=tuple(names),
         category_ids=tuple(source.category_ids[label] for label in old_labels),
-        _read=lambda *arguments: source._read(*arguments).map(select),
+        read=lambda *arguments: source.read(*arguments).map(select),
     )

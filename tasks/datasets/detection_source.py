@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -16,82 +15,30 @@ from tasks.datasets.coco_categories import COCO_CATEGORIES
 from tasks.datasets.coco_directory import CocoDirectory, CocoDirectoryConfig, CocoFiles
 from tasks.datasets.coco_json import check_same_categories, read_categories
 from tasks.datasets.coco_tfrecord_check import check_records
-from tasks.datasets.tfds_detection import (
-    check_features,
-    open_builder,
-    prepare,
-    read_examples,
-    tfds_categories,
-)
+from tasks.datasets.source import Source, UnknownSplit, split_counter
+from tasks.datasets.tfds_builders import open_builder, prepare
+from tasks.datasets.tfds_detection import check_features, read_examples, tfds_categories
 
 
-class _UnknownSplit(Exception):
-    """There is no such split; the message may tell more."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DetectionSource:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionSource(Source):
     """A detection data set, with encoded images.
 
+    The elements of `examples` are dicts: "image": scalar string, the encoded JPEG or PNG, see
+    `tasks.common.images.decode`; "image_id": int64; "filename": string; "boxes": float32 [n, 4],
+    normalised yxyx; "labels": int32 [n], contiguous from 0; "areas": float32 [n], pixels;
+    "is_crowd": bool [n]. Boxes without extent, of which COCO in TFDS has a few, are left out.
+
     Attributes:
-        name: of the data set.
-        label_names: one for each contiguous label from 0.
         category_ids: one for each contiguous label; results and evaluation are in these.
-        splits: names of the splits.
     """
 
-    name: str
-    label_names: tuple[str, ...]
     category_ids: tuple[int, ...]
-    splits: tuple[str, ...]
-    _count: Callable[[str], int] = dataclasses.field(repr=False)
-    _read: Callable[[str, bool, int | None], tf.data.Dataset] = dataclasses.field(repr=False)
-
-    def num_examples(self, split: str) -> int:
-        """Images of the split, e.g. "train", or for TFDS data sets of a slice: "train[:100]".
-
-        The first call for a split of "coco_tfrecord" reads and checks all its records.
-
-        Raises:
-            ValueError: the split does not exist or is empty, or records of it are unusable
-                (`AnnotationError`).
-        """
-        try:
-            count = self._count(split)
-        except _UnknownSplit as error:
-            raise ValueError(
-                f"data set {self.name!r} has no split {split!r}; it has {list(self.splits)} "
-                f"({str(error).strip()})"
-            ) from error
-        if count <= 0:  # TFDS counts -2 images in [5:3]
-            raise ValueError(
-                f"split {split!r} of data set {self.name!r} is empty; it has {list(self.splits)}"
-            )
-        return count
 
     def examples(
         self, split: str, *, shuffle_files: bool = False, seed: int | None = None
     ) -> tf.data.Dataset:
-        """The images of a split with their objects.
-
-        Boxes without extent, of which COCO in TFDS has a few, are left out.
-
-        Args:
-            split: as for `num_examples`.
-            shuffle_files: read the files in random order, several at a time (training).
-            seed: makes that order reproducible.
-
-        Returns:
-            A data set of dicts: "image": scalar string, the encoded JPEG or PNG, see
-            `tasks.common.images.decode`; "image_id": int64; "filename": string; "boxes": float32
-            [n, 4], normalised yxyx; "labels": int32 [n], contiguous from 0; "areas": float32 [n],
-            pixels; "is_crowd": bool [n].
-
-        Raises:
-            ValueError: as `num_examples`.
-        """
-        self.num_examples(split)
-        examples = self._read(split, shuffle_files, seed)
+        examples = super().examples(split, shuffle_files=shuffle_files, seed=seed)
         return examples.map(_without_empty_boxes, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -143,7 +90,11 @@ def open_detection_source(
         _refuse(dataset, images | drop)
         return _open_coco_tfrecord(**records, **annotations)
     _refuse(dataset, images | annotations | records | drop)
-    return _from_builder(dataset, open_builder(dataset, data_dir))
+    suggestions = (
+        "'shapes', 'coco_directory', 'coco_tfrecord' or the name of a TFDS detection data set "
+        "such as 'coco/2017'"
+    )
+    return _from_builder(dataset, open_builder(dataset, data_dir, suggestions))
 
 
 def _refuse(dataset: str, arguments: dict[str, Any]) -> None:
@@ -156,23 +107,15 @@ def _refuse(dataset: str, arguments: dict[str, Any]) -> None:
 
 def _from_builder(name: str, builder: tfds.core.DatasetBuilder) -> DetectionSource:
     check_features(name, builder)
-    prepare(name, builder)
+    prepare(name, builder, own_files="read COCO files you have with 'coco_directory'")
     label_names, category_ids = tfds_categories(name, builder)
-    splits = builder.info.splits
-
-    def count(split: str) -> int:
-        try:
-            return splits[split].num_examples
-        except (KeyError, ValueError, AssertionError) as error:  # no file is read here
-            raise _UnknownSplit(error) from error
-
     return DetectionSource(
-        name,
-        label_names,
-        category_ids,
-        tuple(splits),
-        count,
-        lambda split, shuffle_files, seed: read_examples(builder, split, shuffle_files, seed),
+        name=name,
+        label_names=label_names,
+        category_ids=category_ids,
+        splits=tuple(builder.info.splits),
+        count=split_counter(builder),
+        read=lambda split, shuffle_files, seed: read_examples(builder, split, shuffle_files, seed),
     )
 
 
@@ -222,16 +165,16 @@ def _open_coco_tfrecord(
     @functools.cache
     def count(split: str) -> int:
         if split not in files:
-            raise _UnknownSplit("only TFDS data sets have slices such as train[:100]")
+            raise UnknownSplit("only TFDS data sets have slices such as train[:100]")
         return check_records(files[split], category_ids)
 
     return DetectionSource(
-        "coco_tfrecord",
-        tuple(categories.values()),
-        category_ids,
-        tuple(files),
-        count,
-        lambda split, shuffle_files, seed: coco_tfrecord.read_examples(
+        name="coco_tfrecord",
+        label_names=tuple(categories.values()),
+        category_ids=category_ids,
+        splits=tuple(files),
+        count=count,
+        read=lambda split, shuffle_files, seed: coco_tfrecord.read_examples(
             files[split], category_ids, shuffle_files=shuffle_files, seed=seed
         ),
     )

@@ -1,44 +1,13 @@
-"""Opens, prepares and reads detection data sets of TFDS in one form."""
+"""Reads detection data sets of TFDS in one form."""
 
 from __future__ import annotations
-
-import contextlib
-import io
-import os
-import re
-import sys
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tasks.common.images import decoded_size
 from tasks.datasets.coco_categories import COCO_CATEGORY_IDS, COCO_LABEL_NAMES
-
-
-class UnavailableError(ValueError):
-    """A data set that could not be fetched; the message says why and what to do."""
-
-
-def open_builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.DatasetBuilder:
-    """The builder of a registered data set; nothing is downloaded.
-
-    Raises:
-        ValueError: TFDS knows no such data set, config or version.
-    """
-    try:
-        return tfds.builder(name, data_dir=data_dir)
-    except (ValueError, AssertionError, TypeError) as error:
-        try:
-            builder_class = tfds.builder_cls(re.split("[/:]", name)[0])
-        except ValueError:  # its message lists all of TFDS or explains its syntax
-            raise ValueError(
-                f"unknown data set {name!r}; use 'shapes', 'coco_directory', 'coco_tfrecord' or "
-                "the name of a TFDS detection data set such as 'coco/2017'"
-            ) from None
-        raise ValueError(
-            f"cannot open data set {name!r}; its configs are "
-            f"{sorted(builder_class.builder_configs)} and its version is {builder_class.VERSION}"
-        ) from error
+from tasks.datasets.tfds_builders import read_features
 
 
 def check_features(name: str, builder: tfds.core.DatasetBuilder) -> None:
@@ -51,28 +20,6 @@ def check_features(name: str, builder: tfds.core.DatasetBuilder) -> None:
             f"TFDS data set {name!r} is not for object detection: it needs the features 'image' "
             f"and 'objects' with 'bbox' and 'label', and has {sorted(names)}"
         )
-
-
-def prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
-    """Downloads and prepares the data set unless it is.
-
-    Raises:
-        UnavailableError: with the cause and what to do, e.g. without network.
-    """
-    if builder.is_prepared():
-        return
-    print(f"preparing data set {name} in {builder.data_dir}", flush=True)
-    if not sys.stderr.isatty():  # a progress bar in a log file is thousands of lines
-        tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS's notes about itself
-            builder.download_and_prepare()
-    except (OSError, tfds.download.DownloadError) as error:
-        raise UnavailableError(
-            f"data set {name!r} could not be downloaded and prepared in {builder.data_dir}: "
-            f"{error}. Check the network and the free disk space, copy a prepared data set "
-            "there, or read COCO files you have with 'coco_directory'"
-        ) from error
 
 
 def tfds_categories(
@@ -100,16 +47,7 @@ def read_examples(
     """A split of a prepared data set as elements of a `DetectionSource` (see there)."""
     features = builder.info.features
     wanted = {"image", "image/filename", "image/id", "objects"} & set(features)
-    examples = builder.as_dataset(
-        split=split,
-        shuffle_files=shuffle_files,
-        # Reads nothing else, such as masks, and leaves the image encoded.
-        decoders=tfds.decode.PartialDecoding(
-            {key: True for key in wanted}, {"image": tfds.decode.SkipDecoding()}
-        ),
-        # Caching is the pipeline's business.
-        read_config=tfds.ReadConfig(shuffle_seed=seed, try_autocache=False, add_tfds_id=True),
-    )
+    examples = read_features(builder, wanted, ["image"], split, shuffle_files, seed)
     return examples.map(_to_element, num_parallel_calls=tf.data.AUTOTUNE)
 
 

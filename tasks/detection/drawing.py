@@ -1,4 +1,4 @@
-"""Pictures with boxes drawn on them: detections, ground truth, anchors, contact sheets.
+"""Pictures with boxes drawn on them: detections, ground truth, anchors.
 
 Images are uint8 [height, width, 3] RGB, boxes float [n, 4] normalised [ymin, xmin, ymax, xmax];
 boxes may reach outside the image. No function changes its arguments.
@@ -6,20 +6,12 @@ boxes may reach outside the image. No function changes its arguments.
 
 from __future__ import annotations
 
-import colorsys
-import io
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
 
-from tasks.common.atomic_write import write_bytes
-
-Color = tuple[int, int, int]
-
-WHITE, BLACK, BACKGROUND = (255, 255, 255), (0, 0, 0), (32, 32, 32)
+from tasks.common.pictures import Color, canvas_of, class_color, text_color
 
 
 def draw_detections(
@@ -96,7 +88,7 @@ def draw_anchors(image: np.ndarray, boxes: np.ndarray, anchors: np.ndarray) -> n
     Returns:
         uint8 [height, width, 3], a new array.
     """
-    canvas, draw = _canvas(image)
+    canvas, draw = canvas_of(image)
     width = _line_width(image)
     for anchor in _pixel_boxes(anchors, image):
         draw.rectangle(anchor, outline=(255, 220, 0), width=max(1, width // 2))
@@ -105,62 +97,10 @@ def draw_anchors(image: np.ndarray, boxes: np.ndarray, anchors: np.ndarray) -> n
     return np.array(canvas)
 
 
-def contact_sheet(images: Sequence[np.ndarray], columns: int, gap: int = 4) -> np.ndarray:
-    """Puts images, which may differ in size, side by side, row by row.
-
-    Args:
-        images: uint8 [height, width, 3] each; at least one.
-        columns: images in a row.
-        gap: pixels between and around them.
-
-    Returns:
-        uint8 [sheet height, sheet width, 3].
-
-    Raises:
-        ValueError: if there is no image or no column.
-    """
-    if not len(images) or columns < 1:
-        raise ValueError(
-            f"a contact sheet needs an image and a column, got {len(images)} images "
-            f"and {columns} columns"
-        )
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    height, width = np.max([image.shape[:2] for image in images], axis=0) + gap
-    sheet = np.full([rows * height + gap, columns * width + gap, 3], BACKGROUND, np.uint8)
-    for i, image in enumerate(images):
-        top, left = i // columns * height + gap, i % columns * width + gap
-        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return sheet
-
-
-def write_picture(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes uint8 [height, width, 3] in the format of the file's extension, all or nothing.
-
-    Raises:
-        ValueError: if the extension is not that of a picture format.
-    """
-    extension = Path(path).suffix.lower()
-    if extension not in Image.registered_extensions():
-        raise ValueError(f"{path}: no picture format {extension!r}, use .png or .jpg")
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format=Image.registered_extensions()[extension])
-    write_bytes(path, buffer.getvalue())
-
-
-def class_color(label: int) -> Color:
-    """A bright RGB colour for each label; neighbouring labels differ clearly."""
-    # Steps of the golden ratio never come back to a hue, and spread any number of them evenly.
-    hue = label * 0.618033988749895 % 1.0
-    saturation, value = ((0.95, 1.0), (0.55, 1.0), (0.9, 0.75))[label // 12 % 3]
-    red, green, blue = (round(255 * x) for x in colorsys.hsv_to_rgb(hue, saturation, value))
-    return red, green, blue
-
-
 def _draw_labelled(
     image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, names: Sequence[str]
 ) -> np.ndarray:
-    canvas, draw = _canvas(image)
+    canvas, draw = canvas_of(image)
     width = _line_width(image)
     font = ImageFont.load_default(size=max(10, round(0.024 * _mean_side(image))))
     boxes = _pixel_boxes(boxes, image)
@@ -189,19 +129,7 @@ def _draw_name(
     top = box[1] - plate_height if box[1] >= plate_height else box[1]
     top = max(0, min(top, canvas_size[1] - plate_height))
     draw.rectangle((left, top, left + plate_width - 1, top + plate_height - 1), fill=color)
-    luminance = np.dot(color, (0.299, 0.587, 0.114))
-    draw.text(
-        (left + pad, top + pad // 2), name, font=font, fill=BLACK if luminance > 128 else WHITE
-    )
-
-
-def _canvas(image: np.ndarray) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(
-            f"cannot draw on {image.dtype} {list(image.shape)}: needs uint8 [height, width, 3]"
-        )
-    canvas = Image.fromarray(image).copy()
-    return canvas, ImageDraw.Draw(canvas)
+    draw.text((left + pad, top + pad // 2), name, font=font, fill=text_color(color))
 
 
 def _pixel_boxes(boxes: np.ndarray, image: np.ndarray) -> list[tuple[int, int, int, int]]:

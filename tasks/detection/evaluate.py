@@ -16,15 +16,11 @@ import numpy as np
 
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
+from tasks.common.pictures import contact_sheet, write_picture
 from tasks.datasets.detection_source import DetectionSource
 from tasks.detection.coco_evaluation import METRICS, CocoEvaluator
 from tasks.detection.data import decoded, evaluation_dataset, open_source
-from tasks.detection.drawing import (
-    contact_sheet,
-    draw_detections,
-    draw_ground_truth,
-    write_picture,
-)
+from tasks.detection.drawing import draw_detections, draw_ground_truth
 from tasks.detection.model import make_detector
 from tasks.detection.predict import DRAWN_SCORE, detect
 from tasks.detection.recipes import DetectionRecipe

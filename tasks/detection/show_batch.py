@@ -12,8 +12,9 @@ import numpy as np
 from keras_mnv2.detection import encode_targets, feature_grid_sizes, ssd_anchors
 from tasks.common.command_line import parse_recipe
 from tasks.common.console import exit_on_bad_input
+from tasks.common.pictures import contact_sheet, write_picture
 from tasks.detection.data import augmented_examples, open_source
-from tasks.detection.drawing import contact_sheet, draw_anchors, draw_ground_truth, write_picture
+from tasks.detection.drawing import draw_anchors, draw_ground_truth
 from tasks.detection.recipes import RECIPES, DetectionRecipe
 
 

@@ -16,7 +16,7 @@ from tasks.datasets import detection_source, tfds_detection
 from tasks.datasets.coco_categories import COCO_CATEGORY_IDS, COCO_LABEL_NAMES
 from tasks.datasets.coco_json import AnnotationError
 from tasks.datasets.detection_source import open_detection_source
-from tasks.datasets.tfds_detection import UnavailableError
+from tasks.datasets.tfds_builders import UnavailableError
 
 ELEMENT_SPEC = {
     "image": tf.TensorSpec([], tf.string),

@@ -65,7 +65,7 @@ def test_evaluation_visits_each_image_once_in_order(source, tiny_recipe):
 
 def test_a_split_without_objects_is_refused_before_training(source):
     empty = dataclasses.replace(
-        source, _read=lambda *_: source._read("train", False, None).map(_without_objects)
+        source, read=lambda *_: source.read("train", False, None).map(_without_objects)
     )
     with pytest.raises(ValueError, match="no image has an annotated object"):
         check_has_objects(empty, "train")

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from tasks.common.pictures import class_color
 from tasks.detection import drawing
 
 NAMES = [f"object {i}" for i in range(90)]
@@ -21,7 +21,7 @@ def test_box_outline_lies_on_the_outermost_pixels_of_the_box():
     image = gray(200, 300)
     boxes = np.array([[0.25, 0.2, 0.75, 0.9]])
     drawn = drawing.draw_ground_truth(image, boxes, np.array([5]), NAMES)
-    color = has_color(drawn, drawing.class_color(5))
+    color = has_color(drawn, class_color(5))
     rows, columns = np.nonzero(color[50:])  # below the name plate
     assert rows.min() == 0 and rows.max() == 149 - 50
     assert columns.min() == 60 and columns.max() == 269
@@ -39,13 +39,13 @@ def test_every_image_size_and_boxes_beyond_the_edges(size, box):
     image = gray(*size)
     drawn = drawing.draw_detections(image, [box], [0.5], [3], NAMES)
     assert drawn.shape == image.shape and drawn.dtype == np.uint8
-    assert has_color(drawn, drawing.class_color(3)).any()
+    assert has_color(drawn, class_color(3)).any()
 
 
 def test_lines_and_names_grow_with_the_image():
     def plate_rows(size):
         drawn = drawing.draw_ground_truth(gray(size, size), [[0.5, 0.5, 0.9, 0.9]], [2], NAMES)
-        return has_color(drawn[: size // 2], drawing.class_color(2)).any(axis=1).sum()
+        return has_color(drawn[: size // 2], class_color(2)).any(axis=1).sum()
 
     assert 8 <= plate_rows(100) <= 20
     assert 3 * plate_rows(100) < plate_rows(2000) < 200
@@ -55,28 +55,21 @@ def test_better_detections_are_drawn_on_top_and_poor_ones_left_out():
     boxes = np.array([[0.2, 0.2, 0.9, 0.9]] * 3)
     for scores, top in (([0.9, 0.5, 0.1], 0), ([0.3, 0.5, 0.1], 1)):
         drawn = drawing.draw_detections(gray(100, 100), boxes, scores, [0, 1, 2], NAMES, 0.2)
-        assert tuple(drawn[60, 20]) == drawing.class_color(top)
-        assert not has_color(drawn, drawing.class_color(2)).any()
+        assert tuple(drawn[60, 20]) == class_color(top)
+        assert not has_color(drawn, class_color(2)).any()
 
 
 def test_score_and_crowd_are_part_of_the_label():
     box = np.array([[0.5, 0.1, 0.9, 0.3]])
 
     def plate_width(image):
-        return has_color(image, drawing.class_color(0)).any(axis=0).sum()
+        return has_color(image, class_color(0)).any(axis=0).sum()
 
     image = gray(300, 300)
     plain = plate_width(drawing.draw_ground_truth(image, box, [0], NAMES))
     crowd = plate_width(drawing.draw_ground_truth(image, box, [0], NAMES, [True]))
     scored = plate_width(drawing.draw_detections(image, box, [1.0], [0], NAMES))
     assert plain < scored and plain < crowd
-
-
-def test_class_colors_are_distinct():
-    colors = np.array([drawing.class_color(label) for label in range(91)])
-    assert len(np.unique(colors, axis=0)) == 91
-    neighbours = np.abs(np.diff(colors.astype(int), axis=0)).sum(axis=1)
-    assert neighbours.min() > 60
 
 
 def test_anchors_and_objects_have_their_colours():
@@ -97,32 +90,6 @@ def test_nothing_to_draw_gives_the_image_back():
     ):
         np.testing.assert_array_equal(drawn, image)
         assert drawn is not image and drawn.flags.writeable
-
-
-def test_contact_sheet_holds_every_image():
-    images = [np.full([10 + i, 20 - i, 3], 50 * i, np.uint8) for i in range(5)]
-    sheet = drawing.contact_sheet(images, columns=2, gap=3)
-    assert sheet.shape == (3 * (14 + 3) + 3, 2 * (20 + 3) + 3, 3)
-    for i, image in enumerate(images):
-        top, left = 3 + i // 2 * 17, 3 + i % 2 * 23
-        height, width = image.shape[:2]
-        np.testing.assert_array_equal(sheet[top : top + height, left : left + width], image)
-    assert drawing.contact_sheet(images[:1], columns=4, gap=0).shape == (10, 20, 3)
-    for bad_images, columns in (([], 2), (images, 0)):
-        with pytest.raises(ValueError, match="needs an image and a column"):
-            drawing.contact_sheet(bad_images, columns)
-
-
-def test_write_picture_is_all_or_nothing(tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, [8, 9, 3], np.uint8)
-    path = tmp_path / "new" / "picture.PNG"
-    drawing.write_picture(path, image)
-    np.testing.assert_array_equal(Image.open(path), image)
-    drawing.write_picture(path.with_suffix(".jpg"), image)
-    assert Image.open(path.with_suffix(".jpg")).format == "JPEG"
-    with pytest.raises(ValueError, match="no picture format '.txt'"):
-        drawing.write_picture(path.with_suffix(".txt"), image)
-    assert sorted(p.name for p in path.parent.iterdir()) == ["picture.PNG", "picture.jpg"]
 
 
 def test_bad_input_is_named():

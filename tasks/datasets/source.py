@@ -1,0 +1,79 @@
+"""What data sets of all tasks have in common: name, labels, splits to count and to read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+
+class UnknownSplit(Exception):
+    """There is no such split; the message may tell more."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set with encoded images. Each task has a subclass that reads its elements.
+
+    Attributes:
+        name: of the data set.
+        label_names: one for each contiguous label from 0.
+        splits: names of the splits.
+        count: examples of a split; raises `UnknownSplit`. Use `num_examples`.
+        read: (split, whether to shuffle files, seed) -> elements. Use `examples`.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    splits: tuple[str, ...]
+    count: Callable[[str], int] = dataclasses.field(repr=False)
+    read: Callable[[str, bool, int | None], tf.data.Dataset] = dataclasses.field(repr=False)
+
+    def num_examples(self, split: str) -> int:
+        """Examples of the split, e.g. "train", or for TFDS data sets of a slice: "train[:100]".
+
+        Raises:
+            ValueError: the split does not exist or is empty, or its files are unusable.
+        """
+        try:
+            count = self.count(split)
+        except UnknownSplit as error:
+            raise ValueError(
+                f"data set {self.name!r} has no split {split!r}; it has {list(self.splits)} "
+                f"({str(error).strip()})"
+            ) from error
+        if count <= 0:  # TFDS counts -2 images in [5:3]
+            raise ValueError(
+                f"split {split!r} of data set {self.name!r} is empty; it has {list(self.splits)}"
+            )
+        return count
+
+    def examples(
+        self, split: str, *, shuffle_files: bool = False, seed: int | None = None
+    ) -> tf.data.Dataset:
+        """The elements of a split, dicts whose keys the subclass names.
+
+        Args:
+            split: as for `num_examples`.
+            shuffle_files: read the files in random order, several at a time (training).
+            seed: makes that order reproducible.
+
+        Raises:
+            ValueError: as `num_examples`.
+        """
+        self.num_examples(split)
+        return self.read(split, shuffle_files, seed)
+
+
+def split_counter(builder: tfds.core.DatasetBuilder) -> Callable[[str], int]:
+    """`Source.count` for a prepared TFDS data set; reads no file."""
+
+    def count(split: str) -> int:
+        try:
+            return builder.info.splits[split].num_examples
+        except (KeyError, ValueError, AssertionError) as error:
+            raise UnknownSplit(error) from error
+
+    return count
