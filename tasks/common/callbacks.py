@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from tasks.common.atomic_write import write_atomically, write_json
+from tasks.common.moving_average import MovingAverage
 
 
 class EvaluateAndSave(keras.callbacks.Callback):
@@ -28,6 +30,7 @@ class EvaluateAndSave(keras.callbacks.Callback):
         monitor: name of the metric that decides on the best, higher being better.
         first_step: steps that the run had finished before; later rows of the history belong to
             work that was lost.
+        average: its weights are what is evaluated and saved; those of the model if None.
     """
 
     def __init__(
@@ -37,9 +40,11 @@ class EvaluateAndSave(keras.callbacks.Callback):
         evaluate: Callable[[], dict[str, Any]],
         monitor: str,
         first_step: int,
+        average: MovingAverage | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.evaluate, self.monitor = folder, evaluate, monitor
+        self.average = average
         # A model that was never compiled saves without optimizer and losses.
         self.bare_model = keras.Model(model.inputs, model.output, name=model.name)
         self.history = [row for row in _rows(folder) if row["step"] <= first_step]
@@ -49,11 +54,12 @@ class EvaluateAndSave(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             return
         step = int(self.model.optimizer.iterations)
-        write_atomically(self.folder / "last.keras", self.bare_model.save)
-        metrics = self.evaluate()
-        before = [row[self.monitor] for row in self.history]
-        if metrics[self.monitor] > max(before, default=-math.inf):
-            write_atomically(self.folder / "best.keras", self.bare_model.save)
+        with self.average.applied() if self.average else contextlib.nullcontext():
+            write_atomically(self.folder / "last.keras", self.bare_model.save)
+            metrics = self.evaluate()
+            before = [row[self.monitor] for row in self.history]
+            if metrics[self.monitor] > max(before, default=-math.inf):
+                write_atomically(self.folder / "best.keras", self.bare_model.save)
         self.history.append({"step": step, "loss": float(logs["loss"]), **metrics})
         write_json(self.folder / "history.json", self.history)
         logs[self.monitor] = metrics[self.monitor]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 
 from tasks.common.recipe import TrainingRecipe
@@ -10,7 +12,7 @@ from tasks.common.recipe import TrainingRecipe
 def learning_rate_schedule(
     recipe: TrainingRecipe,
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up, then the recipe's schedule over the steps that are left."""
+    """The warm-up, then the recipe's schedule over the steps that are left."""
     steps = recipe.train_steps - recipe.warmup_steps
     schedules = keras.optimizers.schedules
     if recipe.schedule == "cosine":
@@ -29,7 +31,9 @@ def learning_rate_schedule(
         )
     if not recipe.warmup_steps:
         return main
-    return WarmUp(main, recipe.warmup_learning_rate, recipe.learning_rate, recipe.warmup_steps)
+    first = recipe.warmup_learning_rate
+    last = recipe.learning_rate if recipe.warmup == "linear" else first
+    return WarmUp(main, first, last, recipe.warmup_steps)
 
 
 @keras.saving.register_keras_serializable("keras_mnv2_tasks")
@@ -59,16 +63,51 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.saving.deserialize_keras_object(config.pop("main")), **config)
 
 
-def make_optimizer(recipe: TrainingRecipe) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer. Weight decay is not its business: the model carries it as L2."""
+def make_optimizer(
+    recipe: TrainingRecipe, rate_factor: Callable[[keras.Variable], float] | None = None
+) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer. Weight decay is not its business: the model carries it as L2.
+
+    Args:
+        rate_factor: factor of the learning rate for a variable of the model; 1 for all if None.
+    """
     common = {
         "learning_rate": learning_rate_schedule(recipe),
         "global_clipnorm": recipe.gradient_clip_norm,
     }
     if recipe.optimizer == "sgd":
-        return keras.optimizers.SGD(momentum=recipe.momentum, **common)
-    if recipe.optimizer == "rmsprop":
-        return keras.optimizers.RMSprop(
-            rho=recipe.rmsprop_decay, momentum=recipe.momentum, epsilon=recipe.epsilon, **common
-        )
-    return keras.optimizers.Adam(epsilon=recipe.epsilon, **common)
+        optimizer_class, own = keras.optimizers.SGD, {"momentum": recipe.momentum}
+    elif recipe.optimizer == "rmsprop":
+        optimizer_class = keras.optimizers.RMSprop
+        own = {
+            "rho": recipe.rmsprop_decay,
+            "momentum": recipe.momentum,
+            "epsilon": recipe.epsilon,
+        }
+    else:
+        optimizer_class, own = keras.optimizers.Adam, {"epsilon": recipe.epsilon}
+    if rate_factor:
+        optimizer_class = _with_rate_factors(optimizer_class, rate_factor)
+    return optimizer_class(**own, **common)
+
+
+def _with_rate_factors(
+    optimizer_class: type[keras.optimizers.Optimizer],
+    rate_factor: Callable[[keras.Variable], float],
+) -> type[keras.optimizers.Optimizer]:
+    """The optimizer with a learning rate of its own for each variable.
+
+    DeepLab multiplies gradients instead, which is the same for sgd; the other optimizers divide
+    by the size of the gradient, so that a factor of the gradient would do nothing.
+    """
+
+    class WithRateFactors(optimizer_class):
+        def build(self, variables):
+            super().build(variables)
+            self._rate_factors = [rate_factor(variable) for variable in variables]
+
+        def update_step(self, gradient, variable, learning_rate):
+            factor = self._rate_factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, factor * learning_rate)
+
+    return WithRateFactors

@@ -1,4 +1,4 @@
-"""The part of a recipe that all tasks share: optimizer, schedule, length, precision."""
+"""The part of a recipe that all tasks share: data, network, optimizer, schedule, length."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tasks.common.command_line import option
 
 OPTIMIZERS = ("sgd", "rmsprop", "adam")
 SCHEDULES = ("constant", "cosine", "exponential", "polynomial")
+WARMUPS = ("linear", "constant")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -15,13 +16,38 @@ PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 class TrainingRecipe:
     """Fields of every task's recipe. Raises ValueError for a value out of its range."""
 
+    data_dir: str | None = option(None, "where prepared data sets are kept; TFDS's place if none")
+    train_split: str = option("train", "split to train on")
+    validation_split: str = option("validation", "split to evaluate during training")
+    shuffle_buffer: int = option(2048, "encoded images among which the next one is drawn")
+    cache: bool = option(False, "keep the encoded images in memory")
+    evaluation_batch_size: int = option(32, "images a step of evaluation")
+
+    height: int = option(224, "input height in pixels")
+    width: int = option(224, "input width in pixels")
+    alpha: float = option(1.0, "width multiplier")
+    init_weights: str | None = option(
+        None, "path or registered name: weights of the whole network to start from"
+    )
+    backbone_weights: str | None = option(
+        None, "path or registered name: weights of a backbone to start from"
+    )
+    zero_init_residual: bool = option(
+        False, "begin with residual blocks that do nothing: learns faster in a short training"
+    )
+    freeze_bn: bool = option(False, "keep batch normalization statistics and scales as they are")
+    bn_momentum: float = option(0.99, "momentum of the batch normalization statistics")
+
     batch_size: int = option(32, "images a step")
     train_steps: int = option(1000, "training steps in all")
     evaluate_every: int = option(500, "steps between two evaluations, each ending in a checkpoint")
     optimizer: str = option("sgd", f"one of {', '.join(OPTIMIZERS)}")
     learning_rate: float = option(0.01, "highest learning rate")
     schedule: str = option("cosine", f"of the learning rate: one of {', '.join(SCHEDULES)}")
-    warmup_steps: int = option(0, "steps over which the learning rate rises linearly")
+    warmup: str = option(
+        "linear", f"one of {', '.join(WARMUPS)}: rises to learning_rate, or stays until the end"
+    )
+    warmup_steps: int = option(0, "steps before the schedule begins")
     warmup_learning_rate: float = option(0.0, "learning rate at the first step of the warm-up")
     decay_steps: int = option(1, "steps per factor of decay_rate (exponential schedule)")
     decay_rate: float = option(1.0, "factor of the exponential schedule")
@@ -33,16 +59,28 @@ class TrainingRecipe:
     weight_decay: float = option(
         4e-5, "of ordinary convolution kernels as slim counts it: half of it is the L2 factor"
     )
-    bn_momentum: float = option(0.99, "momentum of the batch normalization statistics")
+    moving_average_decay: float | None = option(
+        None, "evaluate and save the exponential moving average of all weights"
+    )
     precision: str = option("float32", f"one of {', '.join(PRECISIONS)}")
     jit_compile: bool = option(False, "compile the step with XLA; about ten times slower on CPU")
     seed: int = option(0, "of initial weights, order and augmentation")
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "train_steps", "evaluate_every", "decay_steps"):
+        for name in (
+            "batch_size",
+            "evaluation_batch_size",
+            "shuffle_buffer",
+            "height",
+            "width",
+            "train_steps",
+            "evaluate_every",
+            "decay_steps",
+        ):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "decay_rate", "decay_power", "epsilon"):
             require(self, name, getattr(self, name) > 0, "above 0")
+        require(self, "alpha", 0 < self.alpha < 100, "above 0 and below 100")
         clip = self.gradient_clip_norm
         require(self, "gradient_clip_norm", clip is None or clip > 0, "above 0, or none")
         require(self, "seed", 0 <= self.seed < 2**31, "at least 0 and below 2**31")
@@ -50,7 +88,12 @@ class TrainingRecipe:
             require(self, name, getattr(self, name) >= 0, "at least 0")
         for name in ("momentum", "rmsprop_decay", "bn_momentum"):
             require(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        decay = self.moving_average_decay
+        require(
+            self, "moving_average_decay", decay is None or 0 < decay < 1, "between 0 and 1, or none"
+        )
         for name, choices in (
+            ("warmup", WARMUPS),
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
@@ -59,6 +102,10 @@ class TrainingRecipe:
         require(
             self, "warmup_steps", self.warmup_steps < self.train_steps, "fewer than train_steps"
         )
+        if self.init_weights and self.backbone_weights:
+            raise ValueError("give either init_weights or backbone_weights, not both")
+        if self.zero_init_residual and (self.init_weights or self.backbone_weights):
+            raise ValueError("zero_init_residual is for training without initial weights")
 
 
 def require(recipe: TrainingRecipe, name: str, is_valid: bool, rule: str) -> None:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tasks.common.atomic_write import write_json
 from tasks.common.callbacks import EvaluateAndSave, StopAtStep
+from tasks.common.moving_average import MovingAverage
 from tasks.common.recipe import TrainingRecipe
 from tasks.common.run_folder import read_json
 
@@ -52,7 +53,10 @@ def train(
     Raises:
         ValueError: if the loss stops being a number.
     """
-    saver = EvaluateAndSave(folder, model, evaluate, monitor, finished_steps(folder, recipe))
+    decay = recipe.moving_average_decay
+    average = MovingAverage(model, decay) if decay else None
+    first_step = finished_steps(folder, recipe)
+    saver = EvaluateAndSave(folder, model, evaluate, monitor, first_step, average)
     history = model.fit(
         dataset,
         epochs=math.ceil(recipe.train_steps / recipe.evaluate_every),
@@ -65,6 +69,7 @@ def train(
             saver,
             keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
             keras.callbacks.BackupAndRestore(folder / "backup"),
+            *([average] if average else []),
         ],
     )
     if not saver.history or not all(map(math.isfinite, history.history.get("loss", []))):

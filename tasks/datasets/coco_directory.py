@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +16,7 @@ import tensorflow_datasets as tfds
 from tasks.common.images import encode_upright
 from tasks.datasets.coco_annotations import CocoImage, CocoSplit, read_split
 from tasks.datasets.coco_json import AnnotationError, check_same_categories
+from tasks.datasets.file_digest import file_digest, folder_digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,41 +28,19 @@ class CocoFiles:
 
     def digest(self) -> str:
         """Changes with the JSON's content and with the names, sizes and times of the images."""
-        digest = hashlib.sha256()
         try:
-            with open(self.annotations, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+            annotations = file_digest(self.annotations)
         except OSError as error:
             raise AnnotationError(
                 f"{self.annotations}: cannot read the annotations ({error.strerror}); "
                 "check the path"
             ) from error
-        if not os.path.isdir(self.images):
+        try:
+            return f"{annotations} {folder_digest(self.images)}"
+        except NotADirectoryError:
             raise AnnotationError(
                 f"{self.images}: there is no such folder of images; check the path"
-            )
-        for name, size, modified in sorted(_list_files(self.images)):
-            digest.update(f"{name}\0{size}\0{modified}\0".encode(errors="surrogateescape"))
-        return digest.hexdigest()
-
-
-def _list_files(folder: str) -> Iterator[tuple[str, int, int]]:
-    """(relative path, bytes, time of change in ns) of all files below the folder."""
-    visited = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        # A link to a folder above would be walked round and round.
-        visited.add(os.path.realpath(root))
-        folders[:] = [
-            name for name in folders if os.path.realpath(os.path.join(root, name)) not in visited
-        ]
-        for name in files:
-            path = os.path.join(root, name)
-            try:
-                status = os.stat(path)
-            except FileNotFoundError:  # a broken link: reported when an annotation needs it
-                continue
-            yield os.path.relpath(path, folder), status.st_size, status.st_mtime_ns
+            ) from None
 
 
 @dataclasses.dataclass(eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -15,7 +14,7 @@ from tasks.datasets.coco_categories import COCO_CATEGORIES
 from tasks.datasets.coco_directory import CocoDirectory, CocoDirectoryConfig, CocoFiles
 from tasks.datasets.coco_json import check_same_categories, read_categories
 from tasks.datasets.coco_tfrecord_check import check_records
-from tasks.datasets.source import Source, UnknownSplit, split_counter
+from tasks.datasets.source import Source, UnknownSplit, refuse, split_counter
 from tasks.datasets.tfds_builders import open_builder, prepare
 from tasks.datasets.tfds_detection import check_features, read_examples, tfds_categories
 
@@ -84,25 +83,17 @@ def open_detection_source(
     records = {"train_records": train_records, "validation_records": validation_records}
     drop = {"drop_invalid_boxes": drop_invalid_boxes}
     if dataset == "coco_directory":
-        _refuse(dataset, records)
+        refuse(dataset, records)
         return _open_coco_directory(data_dir, **images, **annotations, **drop)
     if dataset == "coco_tfrecord":
-        _refuse(dataset, images | drop)
+        refuse(dataset, images | drop)
         return _open_coco_tfrecord(**records, **annotations)
-    _refuse(dataset, images | annotations | records | drop)
+    refuse(dataset, images | annotations | records | drop)
     suggestions = (
         "'shapes', 'coco_directory', 'coco_tfrecord' or the name of a TFDS detection data set "
         "such as 'coco/2017'"
     )
     return _from_builder(dataset, open_builder(dataset, data_dir, suggestions))
-
-
-def _refuse(dataset: str, arguments: dict[str, Any]) -> None:
-    given = [name for name, value in arguments.items() if value]
-    if given:
-        raise ValueError(
-            f"{', '.join(given)}: does not apply to data set {dataset!r}; leave it out"
-        )
 
 
 def _from_builder(name: str, builder: tfds.core.DatasetBuilder) -> DetectionSource:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -77,3 +78,17 @@ def split_counter(builder: tfds.core.DatasetBuilder) -> Callable[[str], int]:
             raise UnknownSplit(error) from error
 
     return count
+
+
+def refuse(dataset: str, arguments: dict[str, Any]) -> None:
+    """Raises ValueError if one of the arguments, which mean nothing for the data set, is given."""
+    # A label 0 is given; a missing path, an empty one and an unset switch are not.
+    given = [
+        name
+        for name, value in arguments.items()
+        if value is not None and value is not False and value != ""
+    ]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: does not apply to data set {dataset!r}; leave it out"
+        )

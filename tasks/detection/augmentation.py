@@ -15,9 +15,11 @@ the small picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
+
+from tasks.common.chance import apply_if, coin
 
 # A crop that leaves less than this of a box (pixels, either side) leaves no object to learn from,
 # and the logarithm in its box encoding would dominate the loss.
@@ -32,12 +34,10 @@ def random_horizontal_flip(
     Returns:
         image and boxes, shapes and dtypes unchanged.
     """
-    flip = _coin(seed, probability)
+    flip = coin(seed, probability)
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     mirrored = tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
-    return _apply_if(flip, lambda x: tf.reverse(x, axis=[1]), image), tf.where(
-        flip, mirrored, boxes
-    )
+    return apply_if(flip, lambda x: tf.reverse(x, axis=[1]), image), tf.where(flip, mirrored, boxes)
 
 
 def ssd_random_crop(
@@ -155,62 +155,13 @@ def random_expand(
         top, bottom = band(before[0], canvas_size[1]), band(after[0], canvas_size[1])
         return tf.concat([top, tf.concat([left, image, right], axis=1), bottom], axis=0)
 
-    expanded = _apply_if(tf.reduce_any(margin > 0), expand, image)
+    expanded = apply_if(tf.reduce_any(margin > 0), expand, image)
     expanded.set_shape([None, None, 3])
     offset, scale = (
         tf.tile(tf.cast(x, tf.float32), [2]) / tf.tile(tf.cast(canvas_size, tf.float32), [2])
         for x in (before, image_size)
     )
     return expanded, boxes * scale + offset
-
-
-def photometric_distortion(
-    image: tf.Tensor,
-    seed: tf.Tensor,
-    brightness: float = 32 / 255,
-    contrast: tuple[float, float] = (0.5, 1.5),
-    saturation: tuple[float, float] = (0.5, 1.5),
-    hue: float = 18.0,
-    probability: float = 0.5,
-) -> tf.Tensor:
-    """Distorts the colours as the training of SSD does.
-
-    Brightness, then contrast, saturation and hue or saturation, hue and contrast (even odds), each
-    with the given probability. Contrast is a gain on the pixel values as in the SSD code, not a
-    stretch about their mean; values saturate at 0 and 255 after each step.
-
-    Args:
-        image: uint8 or float32 [height, width, 3], 0..255.
-        seed: int32 [2].
-        brightness: largest shift either way, as a fraction of 255.
-        contrast, saturation: ranges of the factors.
-        hue: largest rotation of the hue either way, degrees.
-        probability: of each of the four.
-
-    Returns:
-        image of the same shape and dtype, values in 0..255.
-    """
-    draws = tf.random.stateless_uniform([9], seed)
-
-    def between(draw: tf.Tensor, low: float, high: float) -> tf.Tensor:
-        return low + draw * (high - low)
-
-    shift = between(draws[0], -255.0 * brightness, 255.0 * brightness)
-    gain = between(draws[1], *contrast)
-    saturation_factor = between(draws[2], *saturation)
-    turn = between(draws[3], -hue / 360.0, hue / 360.0)
-    use = draws[4:8] < probability
-    contrast_first = draws[8] < 0.5
-
-    # tf.image's hue and saturation do not depend on the scale of the values: 0..255 is fine.
-    x = tf.cast(image, tf.float32)
-    x = _apply_if(use[0], lambda x: _saturate(x + shift), x)
-    x = _apply_if(use[1] & contrast_first, lambda x: _saturate(x * gain), x)
-    x = _apply_if(use[2], lambda x: tf.image.adjust_saturation(x, saturation_factor), x)
-    x = _apply_if(use[3], lambda x: tf.image.adjust_hue(x, turn), x)
-    x = _apply_if(use[1] & ~contrast_first, lambda x: x * gain, x)
-    x = _saturate(x)
-    return tf.cast(tf.round(x), tf.uint8) if image.dtype == tf.uint8 else x
 
 
 def resize(image: tf.Tensor, size: tuple[int, int], antialias: bool = False) -> tf.Tensor:
@@ -225,18 +176,3 @@ def resize(image: tf.Tensor, size: tuple[int, int], antialias: bool = False) -> 
         float32 [size[0], size[1], 3], 0..255 like the input.
     """
     return tf.image.resize(image, size, method="bilinear", antialias=antialias)
-
-
-def _coin(seed: tf.Tensor, probability: float) -> tf.Tensor:
-    return tf.random.stateless_uniform([], seed) < probability
-
-
-def _apply_if(
-    condition: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
-) -> tf.Tensor:
-    """function(x) or x itself; the function costs nothing where it is not applied."""
-    return tf.cond(condition, lambda: function(x), lambda: x)
-
-
-def _saturate(x: tf.Tensor) -> tf.Tensor:
-    return tf.clip_by_value(x, 0.0, 255.0)

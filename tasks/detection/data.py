@@ -6,11 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.detection import encode_targets
+from tasks.common.color import photometric_distortion
 from tasks.common.images import decode
+from tasks.common.pipeline import seeded_examples
 from tasks.datasets.category_selection import select_categories
 from tasks.datasets.detection_source import DetectionSource, open_detection_source
 from tasks.detection.augmentation import (
-    photometric_distortion,
     random_expand,
     random_horizontal_flip,
     resize,
@@ -86,21 +87,11 @@ def augmented_examples(
         Dataset of dicts: image uint8 [height, width, 3], boxes float32 [n, 4], labels int32 [n],
         is_crowd bool [n].
     """
-    num_examples = source.num_examples(recipe.train_split)
-    seed = recipe.seed + first_step
-    examples = source.examples(recipe.train_split, shuffle_files=True, seed=seed)
-    if recipe.cache:
-        examples = examples.cache()
-    buffer = min(recipe.shuffle_buffer, num_examples)
-    examples = examples.shuffle(buffer, seed=seed).repeat()
-    # Every example has a seed of its own, so that results do not depend on thread timing.
-    numbers = tf.data.Dataset.counter(first_step * recipe.batch_size)
-
-    def prepare(example: dict[str, tf.Tensor], number: tf.Tensor) -> dict[str, tf.Tensor]:
-        example_seed = tf.stack([tf.cast(recipe.seed, tf.int64), number])
-        return augment(decoded(example), recipe, tf.cast(example_seed, tf.int32))
-
-    return tf.data.Dataset.zip(examples, numbers).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = seeded_examples(source, recipe, first_step)
+    return examples.map(
+        lambda example, seed: augment(decoded(example), recipe, seed),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
 
 
 def decoded(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

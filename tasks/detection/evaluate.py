@@ -17,6 +17,7 @@ import numpy as np
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
 from tasks.common.pictures import contact_sheet, write_picture
+from tasks.common.trained import add_model_arguments
 from tasks.datasets.detection_source import DetectionSource
 from tasks.detection.coco_evaluation import METRICS, CocoEvaluator
 from tasks.detection.data import decoded, evaluation_dataset, open_source
@@ -24,7 +25,7 @@ from tasks.detection.drawing import draw_detections, draw_ground_truth
 from tasks.detection.model import make_detector
 from tasks.detection.predict import DRAWN_SCORE, detect
 from tasks.detection.recipes import DetectionRecipe
-from tasks.detection.trained import TrainedDetector, add_model_arguments, load_trained
+from tasks.detection.trained import TrainedDetector, load_trained
 
 
 def evaluate(

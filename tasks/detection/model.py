@@ -14,6 +14,11 @@ from keras_mnv2.detection import (
     detector,
 )
 from keras_mnv2.weights import COCO_CATEGORIES, load_weights
+from tasks.common.network import (
+    freeze_batch_normalization,
+    kernel_regularizer,
+    silence_residual_branches,
+)
 from tasks.common.optimization import make_optimizer
 from tasks.detection.recipes import DetectionRecipe
 
@@ -28,13 +33,10 @@ def build_model(recipe: DetectionRecipe, label_names: Sequence[str]) -> keras.Mo
         backbone_weights=recipe.backbone_weights,
         class_prior=recipe.class_prior,
         bn_momentum=recipe.bn_momentum,
-        # slim's weight decay w adds w/2 * ||kernel||^2, keras.regularizers.L2(w) w * ||kernel||^2.
-        kernel_regularizer=(
-            keras.regularizers.L2(recipe.weight_decay / 2) if recipe.weight_decay else None
-        ),
+        kernel_regularizer=kernel_regularizer(recipe),
     )
     if recipe.zero_init_residual:
-        _silence_residual_branches(model)
+        silence_residual_branches(model)
     if recipe.init_weights:
         load_weights(
             model,
@@ -42,18 +44,8 @@ def build_model(recipe: DetectionRecipe, label_names: Sequence[str]) -> keras.Mo
             class_columns=_coco_columns(label_names) if recipe.init_weights == "coco" else None,
         )
     if recipe.freeze_bn:
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
+        freeze_batch_normalization(model)
     return model
-
-
-def _silence_residual_branches(model: keras.Model) -> None:
-    """Lets every residual block begin as the identity (Goyal et al., arXiv 1706.02677, 5.1)."""
-    for layer in model.layers:
-        if layer.name.endswith("_add"):
-            normalization = model.get_layer(layer.name.replace("_add", "_project_BN"))
-            normalization.gamma.assign(keras.ops.zeros_like(normalization.gamma))
 
 
 def _coco_columns(label_names: Sequence[str]) -> list[int] | None:

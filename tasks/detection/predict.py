@@ -16,11 +16,12 @@ from tasks.common.console import exit_on_bad_input
 from tasks.common.images import inspect, read_rgb
 from tasks.common.picture_files import find_pictures
 from tasks.common.pictures import write_picture
+from tasks.common.trained import add_model_arguments
 from tasks.detection.coco_evaluation import coco_results
 from tasks.detection.data import resized
 from tasks.detection.drawing import draw_detections
 from tasks.detection.model import make_detector
-from tasks.detection.trained import TrainedDetector, add_model_arguments, load_trained
+from tasks.detection.trained import TrainedDetector, load_trained
 
 DRAWN_SCORE = 0.5
 

@@ -17,7 +17,6 @@ class DetectionRecipe(TrainingRecipe):
     dataset: str = option(
         "shapes", "shapes, coco_directory, coco_tfrecord or a detection data set of TFDS"
     )
-    data_dir: str | None = option(None, "where prepared data sets are kept; TFDS's place if none")
     train_images: str | None = option(None, "folder of the training images (coco_directory)")
     train_annotations: str | None = option(
         None, "COCO JSON of the training images (coco_directory)"
@@ -32,23 +31,9 @@ class DetectionRecipe(TrainingRecipe):
     categories: tuple[str, ...] | None = option(
         None, "names of the categories to train on; all of the data set if none"
     )
-    train_split: str = option("train", "split to train on")
-    validation_split: str = option("validation", "split to evaluate during training")
 
     height: int = option(320, "input height in pixels")
     width: int = option(320, "input width in pixels")
-    alpha: float = option(1.0, "width multiplier")
-    init_weights: str | None = option(
-        None, "path or registered name: weights of a whole detector to start from"
-    )
-    backbone_weights: str | None = option(
-        None, "path or registered name: weights of a backbone to start from"
-    )
-    freeze_bn: bool = option(False, "keep batch normalization statistics and scales as they are")
-
-    zero_init_residual: bool = option(
-        False, "begin with residual blocks that do nothing: learns faster in a short training"
-    )
 
     classification_loss: str = option("focal", f"one of {', '.join(CLASSIFICATION_LOSSES)}")
     focal_alpha: float = option(0.75, "weight of positives in the focal loss")
@@ -60,10 +45,6 @@ class DetectionRecipe(TrainingRecipe):
     expand_probability: float = option(0.0, "of placing the image on a larger canvas")
     flip: bool = option(True, "random horizontal flip")
     photometric: bool = option(False, "random brightness, contrast, saturation and hue")
-    shuffle_buffer: int = option(2048, "encoded images among which the next one is drawn")
-    cache: bool = option(False, "keep the encoded images in memory")
-
-    evaluation_batch_size: int = option(32, "images a step of evaluation")
     score_threshold: float = option(1e-8, "detections below it are dropped before NMS")
     iou_threshold: float = option(0.6, "of non-maximum suppression")
     max_detections: int = option(100, "detections kept for an image")
@@ -80,23 +61,11 @@ class DetectionRecipe(TrainingRecipe):
         for name in ("expand_probability", "focal_alpha", "iou_threshold"):
             require(self, name, 0 <= getattr(self, name) <= 1, "in 0..1")
         require(self, "score_threshold", 0 <= self.score_threshold < 1, "at least 0 and below 1")
-        for name in ("alpha", "box_loss_weight"):
-            require(self, name, 0 < getattr(self, name) < 100, "above 0 and below 100")
+        require(self, "box_loss_weight", 0 < self.box_loss_weight < 100, "above 0 and below 100")
         require(self, "focal_gamma", self.focal_gamma >= 0, "at least 0")
         prior = self.class_prior
+        require(self, "max_detections", self.max_detections >= 1, "at least 1")
         require(self, "class_prior", prior is None or 0 < prior < 1, "between 0 and 1, or none")
-        for name in (
-            "shuffle_buffer",
-            "evaluation_batch_size",
-            "max_detections",
-            "height",
-            "width",
-        ):
-            require(self, name, getattr(self, name) >= 1, "at least 1")
-        if self.init_weights and self.backbone_weights:
-            raise ValueError("give either init_weights or backbone_weights, not both")
-        if self.zero_init_residual and (self.init_weights or self.backbone_weights):
-            raise ValueError("zero_init_residual is for training without initial weights")
 
 
 # scripts/quickstart.sh

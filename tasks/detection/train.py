@@ -14,15 +14,15 @@ from pathlib import Path
 import keras
 
 from keras_mnv2.detection import anchors_for
-from tasks.common.command_line import parse_recipe
 from tasks.common.console import exit_on_bad_input
 from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import finished_steps, train
+from tasks.common.training_command import train_command
 from tasks.detection.data import check_has_objects, open_source, training_dataset
 from tasks.detection.evaluate import evaluate, print_metrics
 from tasks.detection.model import build_model, compile_model, make_detector
 from tasks.detection.recipes import RECIPES, DetectionRecipe
-from tasks.detection.trained import check_labels, write_labels
 
 
 def run(recipe: DetectionRecipe, folder: Path) -> dict:
@@ -39,7 +39,8 @@ def run(recipe: DetectionRecipe, folder: Path) -> dict:
     source = open_source(recipe)
     for split in (recipe.train_split, recipe.validation_split):
         check_has_objects(source, split)
-    check_labels(folder / "labels.json", source.label_names, source.category_ids)
+    labels = {"labels": source.label_names, "category_ids": source.category_ids}
+    check_labels(folder / "labels.json", **labels)
     model = build_model(recipe, source.label_names)
     compile_model(model, recipe)
     detector = make_detector(model, recipe)
@@ -47,7 +48,7 @@ def run(recipe: DetectionRecipe, folder: Path) -> dict:
         source, recipe, anchors_for(model), first_step=finished_steps(folder, recipe)
     )
     open_run_folder(folder, "detection", recipe)
-    write_labels(folder / "labels.json", source.label_names, source.category_ids)
+    write_labels(folder / "labels.json", **labels)
     return train(
         model,
         batches,
@@ -60,24 +61,7 @@ def run(recipe: DetectionRecipe, folder: Path) -> dict:
 
 @exit_on_bad_input
 def main(argv: Sequence[str] | None = None) -> None:
-    recipe, arguments = parse_recipe(
-        "Train SSDLite. Any field of the recipe can be given as an option.",
-        RECIPES,
-        argv,
-        default="shapes",
-        add_arguments=lambda parser: parser.add_argument(
-            "--run-dir", required=True, help="folder for checkpoints, logs and metrics"
-        ),
-    )
-    folder = Path(arguments.run_dir)
-    if (folder / "metrics.json").exists():
-        check_run_folder(folder, "detection", recipe)
-        print(f"{folder} already holds this run, finished; give another --run-dir to train again")
-        return
-    metrics = run(recipe, folder)
-    print(f"best checkpoint, on split {recipe.validation_split}:")
-    print_metrics(metrics)
-    print(f"checkpoints, metrics and TensorBoard logs: {folder}")
+    train_command("detection", "SSDLite", RECIPES, run, print_metrics, argv)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from keras_mnv2 import MobileNetV2
-from keras_mnv2.complexity import count
+from keras_mnv2.complexity import count, largest_activations
 
 RESOLUTIONS = (96, 128, 160, 192, 224)
 # alpha: (parameters, trainable, without top, multiply-adds at each resolution)
@@ -85,3 +85,16 @@ def test_layers_of_unknown_kind_are_named():
 def test_open_size_is_refused():
     with pytest.raises(ValueError, match="input_shape"):
         count(MobileNetV2((None, None, 3), alpha=0.35))
+
+
+def test_largest_activations():
+    """Against the shapes of the network at 64x64, and of its bottlenecks alone."""
+    model = MobileNetV2((None, None, 3), alpha=0.35)
+    every_layer = {(32, 32): 48, (16, 16): 48, (8, 8): 96, (4, 4): 192, (2, 2): 1280, (): 1280}
+    assert largest_activations(model, (64, 64, 3)) == every_layer
+    found = largest_activations(
+        model, (64, 64, 3), materialized=lambda layer: layer.name.endswith("_project_BN")
+    )
+    assert found == {(32, 32): 8, (16, 16): 8, (8, 8): 16, (4, 4): 32, (2, 2): 112}
+    with pytest.raises(ValueError, match="input_shape"):
+        largest_activations(model)

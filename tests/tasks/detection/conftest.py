@@ -35,5 +35,5 @@ def tiny_recipe(tmp_path_factory) -> DetectionRecipe:
 def tiny_run(tiny_recipe, tmp_path_factory) -> Path:
     """Run folder of a finished training of `tiny_recipe`, by the command line."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    main([*as_arguments(tiny_recipe), "--run-dir", str(folder)])
+    main([*as_arguments(tiny_recipe, "shapes", RECIPES["shapes"]), "--run-dir", str(folder)])
     return folder

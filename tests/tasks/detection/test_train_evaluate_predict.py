@@ -17,7 +17,9 @@ from tasks.common.run_folder import load_recipe
 from tasks.detection import evaluate, predict, show_batch, train
 from tasks.detection.coco_evaluation import METRICS
 from tasks.detection.data import open_source
-from tasks.detection.recipes import DetectionRecipe
+from tasks.detection.recipes import RECIPES, DetectionRecipe
+
+SHAPES = RECIPES["shapes"]
 
 
 def read(path):
@@ -40,7 +42,7 @@ def test_a_run_folder_holds_everything(tiny_run, tiny_recipe):
 
 def test_a_finished_run_is_not_trained_again(tiny_run, tiny_recipe, capsys):
     before = (tiny_run / "last.keras").stat().st_mtime_ns
-    train.main([*as_arguments(tiny_recipe), "--run-dir", str(tiny_run)])
+    train.main([*as_arguments(tiny_recipe, "shapes", SHAPES), "--run-dir", str(tiny_run)])
     assert "already" in capsys.readouterr().out
     assert (tiny_run / "last.keras").stat().st_mtime_ns == before
 
@@ -48,7 +50,7 @@ def test_a_finished_run_is_not_trained_again(tiny_run, tiny_recipe, capsys):
 def test_another_configuration_is_refused(tiny_run, tiny_recipe, capsys):
     other = dataclasses.replace(tiny_recipe, learning_rate=0.5)
     with pytest.raises(SystemExit) as ended:
-        train.main([*as_arguments(other), "--run-dir", str(tiny_run)])
+        train.main([*as_arguments(other, "shapes", SHAPES), "--run-dir", str(tiny_run)])
     assert ended.value.code == 1
     assert "learning_rate: 0.02 there, 0.5 asked for" in capsys.readouterr().err
 
@@ -139,7 +141,7 @@ def test_a_loss_that_is_no_number_ends_in_a_message(tiny_recipe, tmp_path):
 def test_show_batch_draws_the_batch(tiny_recipe, tmp_path):
     crops = dataclasses.replace(tiny_recipe, random_crop=True, expand_probability=0.5)
     picture = tmp_path / "batch.png"
-    show_batch.main([*as_arguments(crops), "--output", str(picture)])
+    show_batch.main([*as_arguments(crops, "shapes", SHAPES), "--output", str(picture)])
     assert Image.open(picture).width >= 4 * 2 * 96
 
 
@@ -170,7 +172,7 @@ def test_bad_input_ends_in_one_message(command, message, tiny_run, tiny_recipe, 
     before = sorted(tmp_path.rglob("*"))
     module, *words = command
     if module is train:
-        words = [*as_arguments(tiny_recipe), *words]
+        words = [*as_arguments(tiny_recipe, "shapes", SHAPES), *words]
     with pytest.raises(SystemExit) as ended:
         module.main([word.format(tmp=tmp_path, run=tiny_run) for word in words])
     assert ended.value.code == 1
@@ -230,7 +232,7 @@ def test_training_on_some_categories(tiny_recipe, tiny_run, tmp_path, capsys):
         init_weights=str(tiny_run / "best.keras"),
         zero_init_residual=False,
     )
-    words = as_arguments(recipe)
+    words = as_arguments(recipe, "shapes", SHAPES)
     place = words.index("--categories")
     words[place + 1 : place + 2] = recipe.categories
     train.main([*words, "--run-dir", str(tmp_path / "two")])

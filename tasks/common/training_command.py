@@ -1,0 +1,49 @@
+"""The command `python -m tasks.<task>.train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.common.command_line import parse_recipe
+from tasks.common.recipe import TrainingRecipe
+from tasks.common.run_folder import check_run_folder
+
+
+def train_command(
+    task: str,
+    network: str,
+    recipes: Mapping[str, TrainingRecipe],
+    run: Callable[[Any, Path], dict[str, Any]],
+    print_metrics: Callable[[dict[str, Any]], None],
+    argv: Sequence[str] | None,
+) -> None:
+    """Parses the recipe, trains into the run folder, prints what the best checkpoint reaches.
+
+    Args:
+        task: as the run folder names it.
+        network: what is trained, for `--help`.
+        recipes: by name; "shapes" is the default.
+        run: trains a recipe into a folder, returns the metrics of the best checkpoint.
+        print_metrics: prints those.
+        argv: arguments, those of the process by default.
+    """
+    recipe, arguments = parse_recipe(
+        f"Train {network}. Any field of the recipe can be given as an option.",
+        recipes,
+        argv,
+        default="shapes",
+        add_arguments=lambda parser: parser.add_argument(
+            "--run-dir", required=True, help="folder for checkpoints, logs and metrics"
+        ),
+    )
+    folder = Path(arguments.run_dir)
+    if (folder / "metrics.json").exists():
+        check_run_folder(folder, task, recipe)
+        print(f"{folder} already holds this run, finished; give another --run-dir to train again")
+        return
+    metrics = run(recipe, folder)
+    print(f"best checkpoint, on split {recipe.validation_split}:")
+    print_metrics(metrics)
+    print(f"checkpoints, metrics and TensorBoard logs: {folder}")

@@ -1,0 +1,81 @@
+"""Random geometry of training images and their masks, as research/deeplab trains.
+
+`image` is uint8 [h, w, 3]; `mask` uint8 [h, w, 1], class ids and 255 for void; `seed` int32 [2].
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tasks.common.chance import apply_if, coin
+from tasks.segmentation.geometry import MEAN_GREY, fitting_size
+from tasks.segmentation.mean_iou import VOID
+
+
+def random_scale(
+    image: tf.Tensor,
+    mask: tf.Tensor,
+    seed: tf.Tensor,
+    size: tuple[int, int],
+    low: float = 0.5,
+    high: float = 2.0,
+    step: float = 0.25,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fits into `size` what is larger, as in evaluation, then scales by a random factor.
+
+    Args:
+        image, mask, seed: one example.
+        size: (height, width) of the network's input.
+        low, high: range of the factor.
+        step: between two factors, which are equally probable; any factor in the range for 0.
+
+    Returns:
+        image [h', w', 3] (bilinear, with antialias) and mask [h', w', 1] (nearest neighbour).
+    """
+    draw = tf.random.stateless_uniform([], seed)
+    if step:
+        count = int((high - low) / step + 1e-6) + 1
+        factor = low + tf.floor(draw * count) * step
+    else:
+        factor = low + draw * (high - low)
+    old_size = tf.shape(image)[:2]
+    fitted = tf.cast(fitting_size(old_size, size), tf.float32)
+    new_size = tf.maximum(tf.cast(tf.round(fitted * factor), tf.int32), 1)
+    changes = tf.reduce_any(new_size != old_size)
+
+    def resized(x: tf.Tensor) -> tf.Tensor:
+        # Whole grey levels: a quarter of the bytes on the way to the device.
+        x = tf.image.resize(x, new_size, method="bilinear", antialias=True)
+        return tf.saturate_cast(tf.round(x), tf.uint8)
+
+    image = apply_if(changes, resized, image)
+    mask = apply_if(changes, lambda x: tf.image.resize(x, new_size, method="nearest"), mask)
+    return tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(mask, [None, None, 1])
+
+
+def random_crop(
+    image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, size: tuple[int, int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A random part of `size`; smaller pictures are padded at the bottom and at the right first.
+
+    Padding is the image mean in the image and void in the mask.
+
+    Returns:
+        image [*size, 3] and mask [*size, 1].
+    """
+    # Masks travel as a fourth channel; what pads them is corrected afterwards.
+    missing = tf.maximum(tf.stack([*size]) - tf.shape(image)[:2], 0)
+    paddings = tf.concat([tf.zeros([2, 1], tf.int32), missing[:, tf.newaxis]], axis=1)
+    paddings = tf.concat([paddings, tf.zeros([1, 2], tf.int32)], axis=0)
+    image = tf.pad(image, paddings, constant_values=MEAN_GREY)
+    mask = tf.pad(mask, paddings, constant_values=VOID)
+    both = tf.concat([image, mask], axis=-1)
+    both = tf.image.stateless_random_crop(both, (*size, 4), seed)
+    return both[..., :3], both[..., 3:]
+
+
+def random_flip(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mirrors both left to right, with even odds."""
+    flip = coin(seed, 0.5)
+    image, mask = (apply_if(flip, lambda x: tf.reverse(x, axis=[1]), x) for x in (image, mask))
+    return image, mask

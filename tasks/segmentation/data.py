@@ -1,0 +1,89 @@
+"""From a segmentation source to batches: decode, scale, pad, crop, flip, batch."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tasks.common.color import photometric_distortion
+from tasks.common.images import decode
+from tasks.common.pipeline import seeded_examples
+from tasks.datasets.masks import decode_mask
+from tasks.datasets.segmentation_source import SegmentationSource, open_segmentation_source
+from tasks.segmentation.augmentation import random_crop, random_flip, random_scale
+from tasks.segmentation.geometry import fit
+from tasks.segmentation.recipes import SegmentationRecipe
+
+
+def open_source(recipe: SegmentationRecipe) -> SegmentationSource:
+    """The recipe's data set; prepares it where it is not prepared yet."""
+    fields = (
+        "data_dir",
+        "voc_root",
+        "sbd_root",
+        "train_images",
+        "train_masks",
+        "validation_images",
+        "validation_masks",
+        "labels",
+        "ignore_label",
+    )
+    return open_segmentation_source(
+        recipe.dataset, **{name: getattr(recipe, name) for name in fields}
+    )
+
+
+def training_dataset(
+    source: SegmentationSource, recipe: SegmentationRecipe, first_step: int = 0
+) -> tf.data.Dataset:
+    """Endless shuffled batches for `fit`; the recipe's seed decides order and augmentation.
+
+    Args:
+        source: opened data set.
+        first_step: steps that an interrupted run has behind it, see `seeded_examples`.
+
+    Returns:
+        Dataset of (images uint8 [batch, height, width, 3], masks uint8 [batch, height, width, 1]).
+    """
+
+    def prepare(example: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return augment(decode(example["image"]), decode_mask(example["mask"]), recipe, seed)
+
+    examples = seeded_examples(source, recipe, first_step)
+    examples = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.batch(recipe.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def augment(
+    image: tf.Tensor, mask: tf.Tensor, recipe: SegmentationRecipe, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Augments one decoded example as the recipe says and brings it to the input size."""
+    size = (recipe.height, recipe.width)
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+    image, mask = random_scale(
+        image, mask, seeds[0], size, recipe.min_scale, recipe.max_scale, recipe.scale_step
+    )
+    image, mask = random_crop(image, mask, seeds[1], size)
+    if recipe.flip:
+        image, mask = random_flip(image, mask, seeds[2])
+    if recipe.photometric:
+        image = photometric_distortion(image, seeds[3])
+    return image, mask
+
+
+def evaluation_dataset(
+    source: SegmentationSource, recipe: SegmentationRecipe, split: str
+) -> tf.data.Dataset:
+    """Batches for evaluation, in the order of the split, each image once, without distortion.
+
+    Returns:
+        Dataset of (images uint8 [batch, height, width, 3], truth), truth being a dict of mask
+        [batch], the encoded masks at the images' original sizes, and valid int32 [batch, 2], the
+        part of each image that is not padding.
+    """
+
+    def prepare(example: dict[str, tf.Tensor]):
+        image, valid = fit(decode(example["image"]), (recipe.height, recipe.width))
+        return image, {"mask": example["mask"], "valid": valid}
+
+    examples = source.examples(split).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.batch(recipe.evaluation_batch_size).prefetch(tf.data.AUTOTUNE)

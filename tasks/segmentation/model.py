@@ -1,0 +1,58 @@
+"""The DeepLabV3 model that a recipe describes, ready for `fit`."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_mnv2.segmentation import DeepLabV3, PixelwiseCrossEntropy
+from keras_mnv2.weights import load_weights
+from tasks.common.network import (
+    freeze_batch_normalization,
+    kernel_regularizer,
+    silence_residual_branches,
+)
+from tasks.common.optimization import make_optimizer
+from tasks.segmentation.recipes import SegmentationRecipe
+
+
+def build_model(recipe: SegmentationRecipe, num_classes: int) -> keras.Model:
+    """DeepLabV3 as the recipe describes it, with its initial weights loaded."""
+    keras.config.set_dtype_policy(recipe.precision)
+    model = DeepLabV3(
+        num_classes=num_classes,
+        input_shape=(recipe.height, recipe.width, 3),
+        alpha=recipe.alpha,
+        divisor=recipe.divisor,
+        output_stride=recipe.output_stride,
+        aspp_rates="auto" if recipe.aspp else None,
+        separable_aspp=recipe.separable_aspp,
+        dropout=recipe.dropout,
+        backbone_weights=recipe.backbone_weights,
+        bn_momentum=recipe.bn_momentum,
+        head_bn_momentum=recipe.head_bn_momentum,
+        kernel_regularizer=kernel_regularizer(recipe),
+    )
+    if recipe.zero_init_residual:
+        silence_residual_branches(model)
+    if recipe.init_weights:
+        load_weights(model, recipe.init_weights)
+    if recipe.freeze_bn:
+        freeze_batch_normalization(model)
+    return model
+
+
+def compile_model(model: keras.Model, recipe: SegmentationRecipe) -> None:
+    """Compiles with the recipe's optimizer and loss."""
+    kernel, bias = model.get_layer("logits").weights
+
+    def rate_factor(variable: keras.Variable) -> float:
+        if variable is kernel:
+            return recipe.last_layer_rate
+        # As research/deeplab/utils/train_utils.py, get_model_gradient_multipliers.
+        return 2.0 * recipe.last_layer_rate if variable is bias else 1.0
+
+    model.compile(
+        optimizer=make_optimizer(recipe, rate_factor),
+        loss=PixelwiseCrossEntropy(top_k_percent_pixels=recipe.top_k_percent_pixels),
+        jit_compile=recipe.jit_compile,
+    )

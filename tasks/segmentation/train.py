@@ -1,0 +1,65 @@
+"""Trains Mobile DeepLabv3.
+
+    python -m tasks.segmentation.train --recipe shapes --run-dir runs/shapes_masks
+    python -m tasks.segmentation.train --recipe fine_tune --init-weights pascal_voc \
+        --dataset mask_directory --train-images ... --train-masks ... \
+        --validation-images ... --validation-masks ... --labels ... --run-dir runs/mine
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from tasks.common.console import exit_on_bad_input
+from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.trained import check_labels, write_labels
+from tasks.common.training import finished_steps, train
+from tasks.common.training_command import train_command
+from tasks.segmentation.data import open_source, training_dataset
+from tasks.segmentation.evaluate import evaluate, print_metrics
+from tasks.segmentation.inference import make_predictor
+from tasks.segmentation.model import build_model, compile_model
+from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
+
+
+def run(recipe: SegmentationRecipe, folder: Path) -> dict:
+    """Trains as the recipe says, with everything that comes of it in `folder`.
+
+    Returns:
+        The metrics of the best checkpoint, see `ConfusionMatrix.metrics`.
+
+    Raises:
+        ValueError: for bad input. What can be known before training is, before the folder is made.
+    """
+    check_run_folder(folder, "segmentation", recipe)
+    keras.utils.set_random_seed(recipe.seed)
+    source = open_source(recipe)
+    for split in (recipe.train_split, recipe.validation_split):
+        source.num_examples(split)
+    check_labels(folder / "labels.json", labels=source.label_names)
+    model = build_model(recipe, len(source.label_names))
+    compile_model(model, recipe)
+    predictor = make_predictor(model)
+    batches = training_dataset(source, recipe, first_step=finished_steps(folder, recipe))
+    open_run_folder(folder, "segmentation", recipe)
+    write_labels(folder / "labels.json", labels=source.label_names)
+    return train(
+        model,
+        batches,
+        recipe,
+        folder,
+        lambda: evaluate(predictor, source, recipe, recipe.validation_split),
+        monitor="mIOU",
+    )
+
+
+@exit_on_bad_input
+def main(argv: Sequence[str] | None = None) -> None:
+    train_command("segmentation", "Mobile DeepLabv3", RECIPES, run, print_metrics, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""A trained segmenter, as a run folder or a model file holds it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import keras
+
+from keras_mnv2.segmentation import model_output_stride, with_output_stride
+from tasks.common.trained import find_model, load_model, read_labels
+from tasks.datasets.segmentation_source import SegmentationSource
+from tasks.segmentation.inference import Predictor, make_predictor
+from tasks.segmentation.recipes import OUTPUT_STRIDES, SegmentationRecipe
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedSegmenter:
+    """A model with all that is needed to use it.
+
+    Attributes:
+        path: of the model file.
+        folder: where its results go.
+        model: a `DeepLabV3` model.
+        recipe: that it was trained by, for a model file the defaults; size and output stride are
+            those of the model.
+        label_names: one for each class.
+    """
+
+    path: Path
+    folder: Path
+    model: keras.Model
+    recipe: SegmentationRecipe
+    label_names: tuple[str, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the network's input."""
+        return self.recipe.height, self.recipe.width
+
+    def check_labels(self, source: SegmentationSource) -> None:
+        """Raises ValueError unless the classes of the data set are those of the model."""
+        if self.label_names != tuple(source.label_names):
+            raise ValueError(
+                f"{self.path} has the classes {', '.join(self.label_names)}, but data set "
+                f"{source.name} has {', '.join(source.label_names)}: evaluate on a data set of "
+                "the same classes"
+            )
+
+
+def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that decide how a model is applied to a picture."""
+    parser.add_argument(
+        "--output-stride",
+        type=int,
+        choices=OUTPUT_STRIDES,
+        help="run the network at another one than it was trained at; 8 is finer and slower",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="input size, n * output stride + 1 [that of the model]",
+    )
+    parser.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="SCALE",
+        help="average over these scales of the image, e.g. 0.5 0.75 1 1.25 1.5 1.75 [1]",
+    )
+    parser.add_argument("--flip", action="store_true", help="average over the mirrored image too")
+
+
+def load_trained(arguments: argparse.Namespace) -> TrainedSegmenter:
+    """The model that the options of `add_model_arguments` and `add_inference_arguments` name."""
+    file = find_model(arguments, "segmentation", SegmentationRecipe)
+    model = load_model(file.path)
+    try:
+        trained_stride = model_output_stride(model)
+    except ValueError as error:
+        raise ValueError(f"{file.path}: {error}") from None
+    stride = arguments.output_stride or trained_stride
+    height, width = model.input_shape[1:3]
+    height, width = arguments.size or (height or file.recipe.height, width or file.recipe.width)
+    recipe = dataclasses.replace(file.recipe, height=height, width=width, output_stride=stride)
+    if arguments.output_stride or arguments.size:
+        model = with_output_stride(model, stride, (height, width, 3))
+    (label_names,) = read_labels(file.labels, ("labels",), model.output_shape[-1])
+    return TrainedSegmenter(file.path, file.folder, model, recipe, label_names)
+
+
+def predictor_of(trained: TrainedSegmenter, arguments: argparse.Namespace) -> Predictor:
+    """What segments pictures as the options of `add_inference_arguments` say."""
+    return make_predictor(trained.model, arguments.scales, arguments.flip)

@@ -1,0 +1,21 @@
+"""Recipes as command lines, for tests that go through the commands."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tasks.common.recipe import TrainingRecipe
+
+
+def as_arguments(recipe: TrainingRecipe, name: str, base: TrainingRecipe) -> list[str]:
+    """The options that turn the recipe `base`, called `name`, into `recipe`."""
+    words = ["--recipe", name]
+    for field in dataclasses.fields(recipe):
+        value, option = getattr(recipe, field.name), field.name.replace("_", "-")
+        if value == getattr(base, field.name):
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", str(value)]
+    return words
