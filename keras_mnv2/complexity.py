@@ -1,9 +1,9 @@
-"""Parameters and multiply-adds of any Keras model, counted as the paper counts them."""
+"""Parameters, multiply-adds and activations of any Keras model, as the paper counts them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -44,12 +44,9 @@ def count(model: keras.Model, input_shape: tuple[int, int, int] | None = None) -
     Raises:
         ValueError: if the input size cannot be known, or the model was never built.
     """
-    inputs = _zeros_like_inputs(model, input_shape)
-    with recorded_calls() as calls:
-        model(inputs, training=False)
     layers: dict[str, int] = {}
     uncounted = []
-    for layer, input_array, output_array in calls:
+    for layer, input_array, output_array in _calls_of_one_run(model, input_shape):
         multiply_adds = layer_multiply_adds(layer, input_array, output_array)
         if multiply_adds is None:
             uncounted.append(layer.name)
@@ -64,8 +61,46 @@ def count(model: keras.Model, input_shape: tuple[int, int, int] | None = None) -
     )
 
 
+def largest_activations(
+    model: keras.Model,
+    input_shape: tuple[int, int, int] | None = None,
+    materialized: Callable[[keras.layers.Layer], bool] = lambda layer: True,
+) -> dict[tuple[int, ...], int]:
+    """The most channels that a layer returns at each spatial size (Table 3 of the paper).
+
+    Runs `model` once on zeros, like `count`.
+
+    Args:
+        model: as for `count`, channels last.
+        input_shape: as for `count`.
+        materialized: whether the output of a layer stays in memory as a whole. A program that
+            computes an inverted residual block channel by channel (section 5.1 of the paper) keeps
+            the bottlenecks only.
+
+    Returns:
+        {(height, width): channels} in order of execution; () for vectors. The memory is height *
+        width * channels * bytes per value.
+
+    Raises:
+        ValueError: if the input size cannot be known, or the model was never built.
+    """
+    largest: dict[tuple[int, ...], int] = {}
+    for layer, _, output_array in _calls_of_one_run(model, input_shape):
+        if materialized(layer):
+            size = tuple(output_array.shape[1:-1])
+            largest[size] = max(largest.get(size, 0), output_array.shape[-1])
+    return largest
+
+
 def _size(weights) -> int:
     return sum(math.prod(weight.shape) for weight in weights)
+
+
+def _calls_of_one_run(model: keras.Model, input_shape) -> list:
+    inputs = _zeros_like_inputs(model, input_shape)
+    with recorded_calls() as calls:
+        model(inputs, training=False)
+    return calls
 
 
 def _zeros_like_inputs(model: keras.Model, input_shape):

@@ -23,7 +23,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("tensorflow", "keras", "tf_keras", "tf-models-official", "torch", "numpy")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tf_keras",
+    "tf-models-official",
+    "torch",
+    "ai-edge-litert",
+    "numpy",
+)
+
+
+class InputError(ValueError):
+    """Bad input that a worker found while building; it reaches the parent as it is."""
 
 
 def serve(build: Callable[[], tuple[Callable[[], Any], dict]], warmup: int = 2) -> None:
@@ -32,7 +44,7 @@ def serve(build: Callable[[], tuple[Callable[[], Any], dict]], warmup: int = 2) 
     Args:
         build: returns the step (a function that comes back when its work is done) and facts to
             report once, e.g. {"parameters": 3504872}. An ImportError means that the program is
-            not to be had here.
+            not to be had here, an InputError that it cannot be made from what was given.
         warmup: untimed steps, the first of which compiles.
     """
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
@@ -42,6 +54,9 @@ def serve(build: Callable[[], tuple[Callable[[], Any], dict]], warmup: int = 2) 
         step, facts = build()
     except ImportError as error:
         replies.write(json.dumps({"unavailable": str(error)}) + "\n")
+        return
+    except InputError as error:
+        replies.write(json.dumps({"refused": str(error)}) + "\n")
         return
     for _ in range(warmup):
         step()
@@ -74,6 +89,7 @@ class Worker:
 
     Raises:
         ImportError: if the program's packages are not installed.
+        InputError: if the program cannot be made from what was given.
         RuntimeError: if the process ended.
     """
 
@@ -86,6 +102,9 @@ class Worker:
         if "unavailable" in self.facts:
             self.close()
             raise ImportError(self.facts["unavailable"])
+        if "refused" in self.facts:
+            self.close()
+            raise InputError(self.facts["refused"])
 
     def step(self) -> dict[str, float]:
         """Has one step done.
@@ -207,10 +226,17 @@ def print_table(result: dict[str, Any]) -> None:
             f"{row['median_cpu_ms']:9.1f} {row['cpu_ratio']:7.2f} "
             f"{row['peak_memory_mib']:9.0f} {row.get('parameters', ''):>11}"
         )
+    print_circumstances(result)
+
+
+def print_circumstances(result: dict[str, Any]) -> None:
+    """Prints what `compare` left out, and what a reader must know to judge the rest."""
     for name, reason in result["unavailable"].items():
         print(f"{name:20} left out: {reason}")
-    total = sum(row["median_ms"] for row in rows)
-    spinning = [row["name"] for row in rows if row["idle_cpu_ms"] > 0.02 * total]
+    total = sum(row["median_ms"] for row in result["rows"])
+    # Answering takes some tenths of a millisecond by itself.
+    limit = max(0.5, 0.02 * total)
+    spinning = [row["name"] for row in result["rows"] if row["idle_cpu_ms"] > limit]
     if spinning:
         print(f"computed while it should have waited: {', '.join(spinning)}; do not trust the rest")
     environment = result["environment"]

@@ -1,0 +1,232 @@
+"""What benchmark_latency.py times: each kind of model file as one function without arguments.
+
+Nothing here imports TensorFlow before a model is built, since a process that is to use n threads
+must say so first, and since the process that only hands out the work needs none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarking import InputError
+
+KERAS, SAVED_MODEL, LITERT = "Keras", "SavedModel", "LiteRT"
+_KERAS_MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
+_DETECTOR_OUTPUTS = {"box_encodings", "class_logits"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """One thing to time.
+
+    Attributes:
+        path: a .keras file, a SavedModel folder or a .tflite file.
+        threads: that it may use.
+        batch_size: images of one call.
+        size: (height, width) where the model leaves them open.
+        postprocessing: whether `keras_mnv2.detection.detector` stands on top of the network.
+    """
+
+    path: Path
+    threads: int = 1
+    batch_size: int = 1
+    size: tuple[int, int] | None = None
+    postprocessing: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is, without the settings."""
+        return f"{self.path} + post-processing" if self.postprocessing else str(self.path)
+
+    def build(self) -> tuple[Callable[[], Any], dict[str, Any]]:
+        """Returns the function that is timed, and facts about it, ready for JSON.
+
+        Raises:
+            InputError: if the file is not to be loaded, or takes no such images.
+            ImportError: if a package is missing.
+        """
+        kind = kind_of(self.path)
+        builders = {KERAS: _keras_step, SAVED_MODEL: _saved_model_step, LITERT: _litert_step}
+        step, images, device = builders[kind](self)
+        return step, {
+            "model": self.name,
+            "kind": kind,
+            "threads": self.threads,
+            "input": {"shape": list(images.shape), "dtype": images.dtype.name},
+            "device": device,
+        }
+
+
+def kind_of(path: Path) -> str:
+    """Which of the three kinds a model file is, by its content.
+
+    Raises:
+        InputError: if it is missing, or none of them.
+    """
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return SAVED_MODEL
+        raise InputError(f"{path} is a folder without saved_model.pb, so no SavedModel")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if set(archive.namelist()) >= _KERAS_MEMBERS:
+                return KERAS
+    else:
+        with path.open("rb") as file:
+            # A flatbuffer names its schema after the four bytes of its first offset.
+            if file.read(8)[4:] == b"TFL3":
+                return LITERT
+    raise InputError(
+        f"{path} is neither a Keras file (.keras), nor a SavedModel folder, nor a LiteRT file "
+        "(.tflite). What Keras loads otherwise (.h5), save as .keras first"
+    )
+
+
+def is_detector(path: Path) -> bool:
+    """Whether a file holds an SSDLite without post-processing, read without loading it."""
+    if kind_of(path) != KERAS:
+        return False
+    with zipfile.ZipFile(path) as archive:
+        try:
+            outputs = json.loads(archive.read("config.json"))["config"]["output_layers"]
+        except (ValueError, KeyError, TypeError):
+            return False
+    return isinstance(outputs, dict) and set(outputs) == _DETECTOR_OUTPUTS
+
+
+def _keras_step(program: Program) -> tuple[Callable[[], Any], np.ndarray, str]:
+    tf, device = _tensorflow(program.threads)
+    import keras
+
+    # Imported for its layers: they register themselves with Keras.
+    from keras_mnv2.detection import detector
+
+    try:
+        model = keras.saving.load_model(program.path, compile=False)
+    except Exception as error:  # Of a foreign file Keras raises anything.
+        raise _unloadable(program, error) from error
+    declared = _only_one(program, getattr(model, "inputs", None) or [])
+    images = _images(program, declared.shape, declared.dtype)
+    if program.postprocessing:
+        model = detector(model, images.shape[1:3])
+    network = tf.function(lambda x: model(x, training=False), jit_compile=False)
+    batch = tf.constant(images)
+    return lambda: _fetched(tf, network(batch)), images, device
+
+
+def _saved_model_step(program: Program) -> tuple[Callable[[], Any], np.ndarray, str]:
+    tf, device = _tensorflow(program.threads)
+    try:
+        loaded = tf.saved_model.load(str(program.path))
+    except Exception as error:
+        raise _unloadable(program, error) from error
+    signature = loaded.signatures.get("serving_default")
+    if signature is None:
+        raise InputError(
+            f"{program.path} has no signature serving_default but {list(loaded.signatures)}: "
+            "export it with model.export"
+        )
+    name, declared = _only_one(program, list(signature.structured_input_signature[1].items()))
+    images = _images(program, declared.shape, declared.dtype.name)
+    batch = {name: tf.constant(images)}
+
+    def step() -> list:
+        # By way of `loaded`, which keeps the variables alive.
+        return _fetched(tf, loaded.signatures["serving_default"](**batch))
+
+    return step, images, device
+
+
+def _litert_step(program: Program) -> tuple[Callable[[], Any], np.ndarray, str]:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError(f"{error}: .tflite files need `pip install ai-edge-litert`") from error
+
+    try:
+        interpreter = Interpreter(str(program.path), num_threads=program.threads)
+        declared = _only_one(program, interpreter.get_input_details())
+        open_sides = [None if side < 0 else side for side in declared["shape_signature"]]
+        images = _images(program, open_sides, np.dtype(declared["dtype"]).name)
+        if images.shape != tuple(declared["shape"]):
+            interpreter.resize_tensor_input(declared["index"], images.shape, strict=True)
+        interpreter.allocate_tensors()
+    except InputError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise _unloadable(program, error) from error
+    interpreter.set_tensor(declared["index"], images)
+    return interpreter.invoke, images, "CPU"
+
+
+def _tensorflow(threads: int) -> tuple[Any, str]:
+    """TensorFlow, limited to some threads, and the kind of device that it computes on."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # Operations one after the other: else those of parallel branches would use more threads.
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return tf, "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+
+
+def _fetched(tf: Any, outputs: Any) -> list[np.ndarray]:
+    # Reading them waits where devices work asynchronously.
+    return [tensor.numpy() for tensor in tf.nest.flatten(outputs)]
+
+
+def _unloadable(program: Program, error: Exception) -> InputError:
+    # The first line says what it is, further ones are advice for programmers.
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return InputError(f"{program.path} cannot be loaded: {reason}")
+
+
+def _only_one(program: Program, inputs: Sequence[Any]) -> Any:
+    if len(inputs) != 1:
+        raise InputError(f"{program.path} has {len(inputs)} inputs; only one can be timed: images")
+    return inputs[0]
+
+
+def _images(program: Program, declared: Sequence[int | None], dtype: str) -> np.ndarray:
+    """Random pixels that fit what the model declares, the same in every process.
+
+    Args:
+        declared: shape of the model's input, None where it is open.
+        dtype: of the model's input.
+
+    Raises:
+        InputError: if the model takes no images, or none of this batch or image size.
+    """
+    try:
+        batch, height, width, channels = (None if n is None else int(n) for n in declared)
+    except (TypeError, ValueError):
+        batch = height = width = channels = None
+    if channels is None:
+        raise InputError(
+            f"{program.path} takes {declared}, not images [batch, height, width, channels]"
+        )
+    if batch not in (None, program.batch_size):
+        raise InputError(f"{program.path} is made for batches of {batch}: --batch-size {batch}")
+    if program.size is None and None in (height, width):
+        raise InputError(f"{program.path} leaves its image size open: give --size HEIGHT WIDTH")
+    size = program.size or (height, width)
+    if any(fixed not in (None, side) for fixed, side in zip((height, width), size, strict=True)):
+        raise InputError(
+            f"{program.path} is made for images of {height or 'any'} x {width or 'any'}, not "
+            f"{size[0]} x {size[1]}: give another --size, or none"
+        )
+    shape = (program.batch_size, *size, channels)
+    generator = np.random.default_rng(0)
+    if dtype in ("uint8", "int8"):
+        limits = np.iinfo(dtype)
+        return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    if dtype not in ("float32", "float16"):
+        raise InputError(f"{program.path} takes {dtype}, not pixels in uint8, int8 or float")
+    return generator.uniform(0.0, 255.0, shape).astype(dtype)
