@@ -42,6 +42,7 @@ def inverted_residual(
     filters: int,
     *,
     strides: int,
+    residual: bool,
     expansion: int,
     dilation_rate: int,
     block_id: int,
@@ -53,14 +54,14 @@ def inverted_residual(
         x: bottleneck tensor [B, h, w, c].
         filters: channels of the bottleneck that is returned.
         strides: stride of the depthwise convolution.
+        residual: whether the input is added where its channels allow.
         expansion: factor between c and the channels of the depthwise convolution; 1 leaves the
             expansion convolution out.
         dilation_rate: of the depthwise convolution.
         block_id: 0 to 16, sets the layer names as keras.applications has them.
 
     Returns:
-        Tensor [B, ceil(h / strides), ceil(w / strides), filters], linear; the input is added
-        where stride and channels allow.
+        Tensor [B, ceil(h / strides), ceil(w / strides), filters], linear.
     """
     inputs = x
     in_channels = x.shape[-1]
@@ -73,9 +74,26 @@ def inverted_residual(
     )
     x = relu6(x, f"{prefix}_depthwise_relu")
     x = conv_bn(x, filters, options, name=f"{prefix}_project")
-    if strides == 1 and in_channels == filters:
+    if residual and in_channels == filters:
         x = keras.layers.Add(name=f"{prefix}_add")([inputs, x])
     return x
+
+
+def strides_and_dilation(output_stride: int) -> list[tuple[int, int]]:
+    """Stride and dilation rate of the depthwise convolution of every block.
+
+    Past the output stride a stride becomes dilation, of the blocks that follow: the block which
+    loses its stride still sees the finer grid (slim, `output_stride`).
+    """
+    rows, stride_so_far, dilation_rate = [], 2, 1
+    for _, stride, _ in BLOCKS:
+        if stride_so_far * stride <= output_stride:
+            rows.append((stride, dilation_rate))
+            stride_so_far *= stride
+        else:
+            rows.append((1, dilation_rate))
+            dilation_rate *= stride
+    return rows
 
 
 def backbone_blocks(x, *, alpha: float, divisor: int, output_stride: int, options: BlockOptions):
@@ -97,25 +115,22 @@ def backbone_blocks(x, *, alpha: float, divisor: int, output_stride: int, option
         strides=2,
     )
     x = relu6(x, "Conv1_relu")
-    stride_so_far, dilation_rate = 2, 1
-    for block_id, (filters, stride, expansion) in enumerate(BLOCKS):
-        # Past the output stride a stride becomes dilation, of the blocks that follow: the block
-        # which loses its stride still sees the finer grid (slim, `output_stride`).
-        keeps_stride = stride_so_far * stride <= output_stride
+    depthwise = strides_and_dilation(output_stride)
+    for block_id, (filters, nominal_stride, expansion) in enumerate(BLOCKS):
+        strides, dilation_rate = depthwise[block_id]
         x = inverted_residual(
             x,
             # keras.applications truncates to whole channels first; its weight files decide.
             make_divisible(int(filters * alpha), divisor),
-            strides=stride if keeps_stride else 1,
+            strides=strides,
+            # A block that lost its stride adds nothing, as narrow as it may be: the same weights
+            # are the same network at every output stride.
+            residual=nominal_stride == 1,
             expansion=expansion,
             dilation_rate=dilation_rate,
             block_id=block_id,
             options=options,
         )
-        if keeps_stride:
-            stride_so_far *= stride
-        else:
-            dilation_rate *= stride
     return x
 
 

@@ -7,7 +7,7 @@ import re
 
 import keras
 
-from keras_mnv2.mobilenet_v2 import BLOCKS, OUTPUT_STRIDES, image_input
+from keras_mnv2.mobilenet_v2 import OUTPUT_STRIDES, image_input, strides_and_dilation
 from keras_mnv2.segmentation.resizing import AlignCornersResizing
 
 _ATROUS = re.compile(r"aspp[1-9]\d*(_depthwise)?")
@@ -95,20 +95,9 @@ def model_output_stride(model: keras.Model) -> int:
 
 
 def _strides_and_dilation(output_stride: int) -> dict[str, tuple[int, int]]:
-    """Stride and dilation rate of the depthwise layers, as `mobilenet_v2.backbone_blocks` has it.
-
-    The block that loses its stride keeps its dilation; those that follow double theirs.
-    """
-    layers, stride_so_far, dilation_rate = {}, 2, 1
-    for block_id, (_, stride, _) in enumerate(BLOCKS):
-        name = f"block_{block_id}_depthwise" if block_id else "expanded_conv_depthwise"
-        if stride_so_far * stride <= output_stride:
-            layers[name] = (stride, dilation_rate)
-            stride_so_far *= stride
-        else:
-            layers[name] = (1, dilation_rate)
-            dilation_rate *= stride
-    return layers
+    """Stride and dilation rate of the depthwise layers, by name."""
+    rows = enumerate(strides_and_dilation(output_stride))
+    return {f"block_{i}_depthwise" if i else "expanded_conv_depthwise": row for i, row in rows}
 
 
 def _same_reach(layer, stride_before: int, output_stride: int) -> tuple[int, ...]:

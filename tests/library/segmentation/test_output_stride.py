@@ -48,12 +48,15 @@ def assert_same_network(actual, expected):
         (32, 8, AUTO),
         (32, 16, SEPARABLE),
         (16, 16, AUTO),
+        # So narrow that two stages have the same number of channels.
+        (8, 32, {"alpha": 0.1}),
+        (32, 8, {"alpha": 0.1}),
     ],
 )
 def test_is_the_network_built_at_that_stride(before, after, arguments):
     model = randomized(output_stride=before, **arguments)
     changed = with_output_stride(model, after)
-    built = keras_mnv2.DeepLabV3(**SMALL, output_stride=after, **arguments)
+    built = keras_mnv2.DeepLabV3(**{**SMALL, **arguments}, output_stride=after)
     built.set_weights(model.get_weights())
     assert_same_network(changed, built)
     assert changed.name == model.name and changed.input_shape == model.input_shape

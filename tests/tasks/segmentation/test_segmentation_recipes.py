@@ -1,0 +1,89 @@
+"""Recipes of segmentation: what they refuse and what they say of the original training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tasks.common.optimization import learning_rate_schedule
+from tasks.segmentation.model import build_model, compile_model
+from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"output_stride": 4}, "output_stride=4 must be 8, 16 or 32"),
+        ({"height": 512}, "height=512 must be a multiple of output_stride=16 plus 1, such as 513"),
+        ({"width": 1}, "width=1 must be a multiple of output_stride=16 plus 1, such as 17"),
+        ({"height": 505, "output_stride": 16}, "such as 513"),
+        ({"top_k_percent_pixels": 25.0}, "top_k_percent_pixels=25.0"),
+        ({"max_scale": 0.25}, "max_scale=0.25 must be at least min_scale"),
+        ({"separable_aspp": True}, "separable_aspp=True"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"ignore_label": 256}, "ignore_label=256"),
+        ({"last_layer_rate": 0.0}, "last_layer_rate=0.0"),
+    ],
+)
+def test_values_out_of_range_are_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        SegmentationRecipe(**fields)
+
+
+def test_the_voc_recipe_is_the_original_one():
+    recipe = RECIPES["voc_trainaug"]
+    assert (recipe.train_split, recipe.validation_split) == ("train_aug", "val")
+    schedule = learning_rate_schedule(recipe)
+    steps = np.array([0, 10_000, 29_999])
+    expected = 0.007 * (1 - steps / 30_000) ** 0.9
+    np.testing.assert_allclose([float(schedule(step)) for step in steps], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("aspp", "parameters"), [(False, 2_113_557), (True, 4_523_541)])
+def test_the_network_is_that_of_the_paper(aspp, parameters):
+    recipe = dataclasses.replace(RECIPES["voc_trainaug"], aspp=aspp)
+    model = build_model(recipe, num_classes=21)
+    assert sum(np.prod(v.shape) for v in model.trainable_variables) == parameters
+    regularized = {
+        layer.name for layer in model.layers if getattr(layer, "kernel_regularizer", None)
+    }
+    assert {"Conv1", "block_3_expand", "aspp0", "concat_projection", "logits"} <= regularized
+    # As slim: depthwise kernels carry no weight decay.
+    assert not any(getattr(layer, "depthwise_regularizer", None) for layer in model.layers)
+
+
+def test_the_last_layer_has_a_rate_of_its_own():
+    recipe = dataclasses.replace(
+        RECIPES["shapes"],
+        height=33,
+        width=33,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        schedule="constant",
+        learning_rate=0.1,
+        warmup_steps=0,
+        dropout=0.0,
+    )
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 33, 33, 3), np.uint8)
+    masks = rng.integers(0, 3, (2, 33, 33, 1), np.uint8)
+
+    def moves(last_layer_rate):
+        model = build_model(dataclasses.replace(recipe, last_layer_rate=last_layer_rate), 3)
+        values = np.random.default_rng(1)
+        for variable in model.trainable_variables:
+            variable.assign(values.normal(0.2, 0.1, variable.shape))
+        before = [variable.numpy() for variable in model.trainable_variables]
+        compile_model(model, dataclasses.replace(recipe, last_layer_rate=last_layer_rate))
+        model.train_on_batch(images, masks)
+        after = [variable.numpy() for variable in model.trainable_variables]
+        return [new - old for new, old in zip(after, before, strict=True)]
+
+    once, thrice = moves(1.0), moves(3.0)
+    np.testing.assert_allclose(thrice[-2], 3 * once[-2], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(thrice[-1], 3 * once[-1], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(thrice[0], once[0], rtol=1e-3, atol=1e-6)
+    assert np.abs(once[-1]).max() > 0
