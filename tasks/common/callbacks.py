@@ -25,7 +25,7 @@ class EvaluateAndSave(keras.callbacks.Callback):
 
     Args:
         folder: of the run.
-        model: what is trained, as it is to be saved.
+        model: as it is to be saved, of the variables that are trained.
         evaluate: returns a dict of metrics of the model as it is now.
         monitor: name of the metric that decides on the best, higher being better.
         first_step: steps that the run had finished before; later rows of the history belong to

@@ -33,6 +33,7 @@ def train(
     folder: Path,
     evaluate: Callable[[], dict[str, Any]],
     monitor: str,
+    saved: keras.Model | None = None,
 ) -> dict[str, Any]:
     """Trains a compiled model and writes checkpoints, logs and metrics into the run folder.
 
@@ -46,6 +47,7 @@ def train(
         evaluate: returns metrics of the model as it is; called every `recipe.evaluate_every`
             steps.
         monitor: metric that decides on `best.keras`, higher being better.
+        saved: what the checkpoints hold, of the same variables as `model`; that itself if None.
 
     Returns:
         The metrics of the best checkpoint, which `metrics.json` holds too.
@@ -56,7 +58,7 @@ def train(
     decay = recipe.moving_average_decay
     average = MovingAverage(model, decay) if decay else None
     first_step = finished_steps(folder, recipe)
-    saver = EvaluateAndSave(folder, model, evaluate, monitor, first_step, average)
+    saver = EvaluateAndSave(folder, saved or model, evaluate, monitor, first_step, average)
     history = model.fit(
         dataset,
         epochs=math.ceil(recipe.train_steps / recipe.evaluate_every),

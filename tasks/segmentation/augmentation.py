@@ -54,24 +54,61 @@ def random_scale(
 
 
 def random_crop(
-    image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, size: tuple[int, int]
+    image: tf.Tensor,
+    mask: tf.Tensor,
+    seed: tf.Tensor,
+    size: tuple[int, int],
+    foreground: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """A random part of `size`; smaller pictures are padded at the bottom and at the right first.
 
     Padding is the image mean in the image and void in the mask.
 
+    Args:
+        image, mask, seed: one example.
+        size: (height, width) of the crop.
+        foreground: probability that the crop is one of those that contain a certain pixel, drawn
+            among the pixels of classes other than 0; any crop where there is none.
+
     Returns:
         image [*size, 3] and mask [*size, 1].
     """
-    # Masks travel as a fourth channel; what pads them is corrected afterwards.
     missing = tf.maximum(tf.stack([*size]) - tf.shape(image)[:2], 0)
-    paddings = tf.concat([tf.zeros([2, 1], tf.int32), missing[:, tf.newaxis]], axis=1)
-    paddings = tf.concat([paddings, tf.zeros([1, 2], tf.int32)], axis=0)
+    paddings = tf.stack([tf.zeros([3], tf.int32), tf.concat([missing, [0]], axis=0)], axis=1)
     image = tf.pad(image, paddings, constant_values=MEAN_GREY)
     mask = tf.pad(mask, paddings, constant_values=VOID)
-    both = tf.concat([image, mask], axis=-1)
-    both = tf.image.stateless_random_crop(both, (*size, 4), seed)
-    return both[..., :3], both[..., 3:]
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    draws = tf.random.stateless_uniform([2], seeds[0])
+    first, last = tf.zeros([2], tf.int32), tf.shape(image)[:2] - size
+    if foreground:
+        low, high = tf.cond(
+            coin(seeds[1], foreground),
+            lambda: _corners_around_foreground(mask, seeds[2], size, last),
+            lambda: (first, last),
+        )
+    else:
+        low, high = first, last
+    corner = low + tf.cast(draws * tf.cast(high - low + 1, tf.float32), tf.int32)
+    image, mask = (
+        tf.ensure_shape(tf.slice(x, tf.concat([corner, [0]], axis=0), [*size, -1]), [*size, depth])
+        for x, depth in ((image, 3), (mask, 1))
+    )
+    return image, mask
+
+
+def _corners_around_foreground(
+    mask: tf.Tensor, seed: tf.Tensor, size: tuple[int, int], last: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """First and last corner, int32 [2] each, of the crops that contain one foreground pixel."""
+    pixels = tf.cast(tf.where((mask[..., 0] > 0) & (mask[..., 0] != VOID)), tf.int32)
+    count = tf.shape(pixels)[0]
+    draw = tf.random.stateless_uniform([], seed)
+
+    def around() -> tuple[tf.Tensor, tf.Tensor]:
+        pixel = pixels[tf.cast(draw * tf.cast(count, tf.float32), tf.int32)]
+        return tf.maximum(pixel - size + 1, 0), tf.minimum(pixel, last)
+
+    return tf.cond(count > 0, around, lambda: (tf.zeros([2], tf.int32), last))
 
 
 def random_flip(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -42,7 +42,7 @@ def training_dataset(
         first_step: steps that an interrupted run has behind it, see `seeded_examples`.
 
     Returns:
-        Dataset of (images uint8 [batch, height, width, 3], masks uint8 [batch, height, width, 1]).
+        Dataset of (images uint8 [batch, *crop_size, 3], masks uint8 [batch, *crop_size, 1]).
     """
 
     def prepare(example: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -56,13 +56,12 @@ def training_dataset(
 def augment(
     image: tf.Tensor, mask: tf.Tensor, recipe: SegmentationRecipe, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Augments one decoded example as the recipe says and brings it to the input size."""
-    size = (recipe.height, recipe.width)
+    """Augments one decoded example as the recipe says and cuts a training crop out of it."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
     image, mask = random_scale(
-        image, mask, seeds[0], size, recipe.min_scale, recipe.max_scale, recipe.scale_step
+        image, mask, seeds[0], recipe.size, recipe.min_scale, recipe.max_scale, recipe.scale_step
     )
-    image, mask = random_crop(image, mask, seeds[1], size)
+    image, mask = random_crop(image, mask, seeds[1], recipe.crop_size, recipe.foreground_crops)
     if recipe.flip:
         image, mask = random_flip(image, mask, seeds[2])
     if recipe.photometric:
@@ -82,7 +81,7 @@ def evaluation_dataset(
     """
 
     def prepare(example: dict[str, tf.Tensor]):
-        image, valid = fit(decode(example["image"]), (recipe.height, recipe.width))
+        image, valid = fit(decode(example["image"]), recipe.size)
         return image, {"mask": example["mask"], "valid": valid}
 
     examples = source.examples(split).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)

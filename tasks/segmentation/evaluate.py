@@ -74,7 +74,7 @@ def draw_split(
         image = decode(example["image"]).numpy()
         masks = (
             decode_mask(example["mask"]).numpy()[..., 0],
-            segment(predictor, image, trained.size),
+            segment(predictor, image, trained.recipe.size),
         )
         pictures += [draw_overlay(image, mask, trained.label_names) for mask in masks]
     return contact_sheet(pictures, columns=4)

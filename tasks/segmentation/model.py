@@ -20,7 +20,7 @@ def build_model(recipe: SegmentationRecipe, num_classes: int) -> keras.Model:
     keras.config.set_dtype_policy(recipe.precision)
     model = DeepLabV3(
         num_classes=num_classes,
-        input_shape=(recipe.height, recipe.width, 3),
+        input_shape=(*recipe.size, 3),
         alpha=recipe.alpha,
         divisor=recipe.divisor,
         output_stride=recipe.output_stride,
@@ -39,6 +39,14 @@ def build_model(recipe: SegmentationRecipe, num_classes: int) -> keras.Model:
     if recipe.freeze_bn:
         freeze_batch_normalization(model)
     return model
+
+
+def at_crop_size(model: keras.Model, recipe: SegmentationRecipe) -> keras.Model:
+    """The same layers, and so the same weights, for training crops in place of whole images."""
+    if recipe.crop_size == recipe.size:
+        return model
+    crop = keras.Input((*recipe.crop_size, 3), dtype=model.inputs[0].dtype)
+    return keras.models.clone_model(model, input_tensors=crop, clone_function=lambda layer: layer)
 
 
 def compile_model(model: keras.Model, recipe: SegmentationRecipe) -> None:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = file_names(paths)
     for name, path in zip(names, paths, strict=True):
         image = read_rgb(path)
-        mask = segment(predictor, image, trained.size)
+        mask = segment(predictor, image, trained.recipe.size)
         write_mask(folder / "masks" / f"{name}.png", mask)
         write_picture(
             folder / "overlays" / f"{name}.png", draw_overlay(image, mask, trained.label_names)

@@ -28,10 +28,15 @@ class SegmentationRecipe(TrainingRecipe):
     labels: str | None = option(None, "text file of class names, one a line (mask_directory)")
     ignore_label: int = option(255, "value of mask pixels that do not count (mask_directory)")
 
-    height: int = option(513, "input and crop height in pixels, n * output_stride + 1")
-    width: int = option(513, "input and crop width in pixels, n * output_stride + 1")
+    height: int = option(513, "height of what the network sees whole, n * output_stride + 1")
+    width: int = option(513, "width of what the network sees whole, n * output_stride + 1")
+    crop_height: int | None = option(None, "height of the training crops; height if none")
+    crop_width: int | None = option(None, "width of the training crops; width if none")
     divisor: int = option(8, "channels are rounded to multiples of it")
     output_stride: int = option(16, "image size over feature map size: 8, 16 or 32")
+    evaluation_output_stride: int | None = option(
+        None, "evaluate at another output stride, usually a finer one; output_stride if none"
+    )
     aspp: bool = option(False, "atrous branches in the head, with the rates of the output stride")
     separable_aspp: bool = option(False, "depthwise separable atrous branches")
     dropout: float = option(0.1, "rate in front of the class logits")
@@ -45,22 +50,33 @@ class SegmentationRecipe(TrainingRecipe):
     min_scale: float = option(0.5, "smallest random scale of the training images")
     max_scale: float = option(2.0, "largest random scale of the training images")
     scale_step: float = option(0.25, "step between random scales; 0 for any in the range")
+    foreground_crops: float = option(
+        0.0, "share of training crops that are made to contain a pixel of a class other than 0"
+    )
     flip: bool = option(True, "random horizontal flip")
     photometric: bool = option(False, "random brightness, contrast, saturation and hue")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        stride = self.output_stride
-        require(self, "output_stride", stride in OUTPUT_STRIDES, "8, 16 or 32")
-        for name in ("height", "width"):
+        require(self, "output_stride", self.output_stride in OUTPUT_STRIDES, "8, 16 or 32")
+        require(
+            self,
+            "evaluation_output_stride",
+            self.evaluation_output_stride in (None, *OUTPUT_STRIDES),
+            "8, 16 or 32, or none",
+        )
+        stride = max(self.output_stride, self.evaluation_output_stride or 0)
+        for name in ("height", "width", "crop_height", "crop_width"):
             side = getattr(self, name)
+            if side is None:
+                continue
             # Cells of the feature map then lie on pixels, and its resizing is exact.
             nearest = max(round((side - 1) / stride), 1) * stride + 1
             require(
                 self,
                 name,
                 side % stride == 1 and side > 1,
-                f"a multiple of output_stride={stride} plus 1, such as {nearest}",
+                f"a multiple of the output stride {stride} plus 1, such as {nearest}",
             )
         require(self, "divisor", self.divisor >= 1, "at least 1")
         require(self, "dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
@@ -79,7 +95,18 @@ class SegmentationRecipe(TrainingRecipe):
         require(self, "min_scale", self.min_scale > 0, "above 0")
         require(self, "max_scale", self.max_scale >= self.min_scale, "at least min_scale")
         require(self, "scale_step", self.scale_step >= 0, "at least 0")
+        require(self, "foreground_crops", 0 <= self.foreground_crops <= 1, "in 0..1")
         require(self, "ignore_label", 0 <= self.ignore_label <= 255, "in 0..255")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images that are evaluated."""
+        return self.height, self.width
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """(height, width) of the training crops."""
+        return self.crop_height or self.height, self.crop_width or self.width
 
 
 # The embedded data set, as masks.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import keras
 
+from keras_mnv2.segmentation import with_output_stride
 from tasks.common.console import exit_on_bad_input
 from tasks.common.run_folder import check_run_folder, open_run_folder
 from tasks.common.trained import check_labels, write_labels
@@ -21,7 +22,7 @@ from tasks.common.training_command import train_command
 from tasks.segmentation.data import open_source, training_dataset
 from tasks.segmentation.evaluate import evaluate, print_metrics
 from tasks.segmentation.inference import make_predictor
-from tasks.segmentation.model import build_model, compile_model
+from tasks.segmentation.model import at_crop_size, build_model, compile_model
 from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
 
 
@@ -41,18 +42,26 @@ def run(recipe: SegmentationRecipe, folder: Path) -> dict:
         source.num_examples(split)
     check_labels(folder / "labels.json", labels=source.label_names)
     model = build_model(recipe, len(source.label_names))
-    compile_model(model, recipe)
-    predictor = make_predictor(model)
+    trainer = at_crop_size(model, recipe)
+    compile_model(trainer, recipe)
+
+    def measure() -> dict:
+        # At another stride a copy of the weights as they are now.
+        stride = recipe.evaluation_output_stride
+        network = with_output_stride(model, stride) if stride else model
+        return evaluate(make_predictor(network), source, recipe, recipe.validation_split)
+
     batches = training_dataset(source, recipe, first_step=finished_steps(folder, recipe))
     open_run_folder(folder, "segmentation", recipe)
     write_labels(folder / "labels.json", labels=source.label_names)
     return train(
-        model,
+        trainer,
         batches,
         recipe,
         folder,
-        lambda: evaluate(predictor, source, recipe, recipe.validation_split),
+        measure,
         monitor="mIOU",
+        saved=model,
     )
 
 

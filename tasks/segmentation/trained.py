@@ -34,11 +34,6 @@ class TrainedSegmenter:
     recipe: SegmentationRecipe
     label_names: tuple[str, ...]
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the network's input."""
-        return self.recipe.height, self.recipe.width
-
     def check_labels(self, source: SegmentationSource) -> None:
         """Raises ValueError unless the classes of the data set are those of the model."""
         if self.label_names != tuple(source.label_names):
@@ -55,7 +50,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         "--output-stride",
         type=int,
         choices=OUTPUT_STRIDES,
-        help="run the network at another one than it was trained at; 8 is finer and slower",
+        help="run the network at another one; 8 is finer and slower [that of the recipe]",
     )
     parser.add_argument(
         "--size",
@@ -83,11 +78,19 @@ def load_trained(arguments: argparse.Namespace) -> TrainedSegmenter:
         trained_stride = model_output_stride(model)
     except ValueError as error:
         raise ValueError(f"{file.path}: {error}") from None
-    stride = arguments.output_stride or trained_stride
+    stride = arguments.output_stride or file.recipe.evaluation_output_stride or trained_stride
     height, width = model.input_shape[1:3]
     height, width = arguments.size or (height or file.recipe.height, width or file.recipe.width)
-    recipe = dataclasses.replace(file.recipe, height=height, width=width, output_stride=stride)
-    if arguments.output_stride or arguments.size:
+    recipe = dataclasses.replace(
+        file.recipe,
+        height=height,
+        width=width,
+        crop_height=None,
+        crop_width=None,
+        output_stride=stride,
+        evaluation_output_stride=None,
+    )
+    if stride != trained_stride or arguments.size:
         model = with_output_stride(model, stride, (height, width, 3))
     (label_names,) = read_labels(file.labels, ("labels",), model.output_shape[-1])
     return TrainedSegmenter(file.path, file.folder, model, recipe, label_names)

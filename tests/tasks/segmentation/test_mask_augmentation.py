@@ -93,6 +93,27 @@ def test_small_pictures_are_padded_with_the_mean_and_void(size):
     assert np.all(crop[~picture] == MEAN_GREY) and np.all(crop[picture] != MEAN_GREY)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_share_of_the_crops_contains_foreground(share):
+    mask = np.zeros((60, 80, 1), np.uint8)
+    mask[41, 67] = 3  # the only pixel that is neither background nor void
+    mask[:5] = VOID
+    image = tf.zeros((60, 80, 3), tf.uint8)
+    crop = tf.function(lambda seed: random_crop(image, mask, seed, (9, 9), share)[1])
+    crops = np.array([crop(seed) for seed in seeds(200)])
+    contains = np.any(crops == 3, axis=(1, 2, 3))
+    assert abs(contains.mean() - share) < 0.12
+    # It may lie anywhere in the crop.
+    rows, columns = np.argwhere(crops == 3)[:, 1:3].T
+    assert len(set(rows)) == len(set(columns)) == 9
+
+
+def test_foreground_crops_of_a_picture_without_any():
+    image, mask = painted(20, 20)
+    crop, _ = random_crop(image, tf.zeros_like(mask), [1, 2], (9, 9), foreground=1.0)
+    assert crop.shape == (9, 9, 3)
+
+
 def test_flip_mirrors_both_half_of_the_time():
     image, mask = painted(10, 12)
     flips = 0

@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from keras_mnv2.segmentation import with_output_stride
 from tasks.common.optimization import learning_rate_schedule
-from tasks.segmentation.model import build_model, compile_model
+from tasks.segmentation.model import at_crop_size, build_model, compile_model
 from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
 
 
@@ -16,9 +17,14 @@ from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
     ("fields", "message"),
     [
         ({"output_stride": 4}, "output_stride=4 must be 8, 16 or 32"),
-        ({"height": 512}, "height=512 must be a multiple of output_stride=16 plus 1, such as 513"),
-        ({"width": 1}, "width=1 must be a multiple of output_stride=16 plus 1, such as 17"),
+        (
+            {"height": 512},
+            "height=512 must be a multiple of the output stride 16 plus 1, such as 513",
+        ),
+        ({"width": 1}, "width=1 must be a multiple of the output stride 16 plus 1, such as 17"),
         ({"height": 505, "output_stride": 16}, "such as 513"),
+        ({"evaluation_output_stride": 4}, "evaluation_output_stride=4 must be 8, 16 or 32"),
+        ({"crop_width": 100}, "crop_width=100 must be a multiple of the output stride 16 plus 1"),
         ({"top_k_percent_pixels": 25.0}, "top_k_percent_pixels=25.0"),
         ({"max_scale": 0.25}, "max_scale=0.25 must be at least min_scale"),
         ({"separable_aspp": True}, "separable_aspp=True"),
@@ -52,6 +58,20 @@ def test_the_network_is_that_of_the_paper(aspp, parameters):
     assert {"Conv1", "block_3_expand", "aspp0", "concat_projection", "logits"} <= regularized
     # As slim: depthwise kernels carry no weight decay.
     assert not any(getattr(layer, "depthwise_regularizer", None) for layer in model.layers)
+
+
+def test_training_crops_go_through_the_layers_of_the_whole_images():
+    recipe = dataclasses.replace(RECIPES["shapes"], height=65, width=49, crop_height=33)
+    model = build_model(recipe, 3)
+    trainer = at_crop_size(model, recipe)
+    assert model.input_shape == (None, 65, 49, 3) and trainer.input_shape == (None, 33, 49, 3)
+    variables = [id(variable) for variable in model.variables]
+    assert [id(variable) for variable in trainer.variables] == variables
+    images = np.random.default_rng(0).integers(0, 256, (2, 33, 49, 3), np.uint8)
+    expected = with_output_stride(model, input_shape=(33, 49, 3))(images)
+    np.testing.assert_array_equal(trainer(images), expected)
+    whole = dataclasses.replace(recipe, crop_height=None)
+    assert at_crop_size(model, whole) is model
 
 
 def test_the_last_layer_has_a_rate_of_its_own():
