@@ -19,7 +19,9 @@ class Complexity:
         parameters: numbers stored in all weights, moving statistics included.
         trainable_parameters: numbers that training changes; what the paper calls parameters.
         multiply_adds: of convolutions and dense layers at true output positions. Biases,
-            normalization, activations, pooling, resizing and element-wise sums do not count.
+            normalization, activations, pooling, resizing and element-wise sums do not count. The
+            paper counts its segmentation networks by another rule:
+            `keras_mnv2.segmentation.multiply_adds_as_published`.
         layers: multiply-adds of each layer call, by layer name, in order of execution. A layer
             that is called twice counts twice.
         uncounted: names of layers that hold kernels of a kind that this module cannot count;

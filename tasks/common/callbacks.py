@@ -30,6 +30,7 @@ class EvaluateAndSave(keras.callbacks.Callback):
         monitor: name of the metric that decides on the best, higher being better.
         first_step: steps that the run had finished before; later rows of the history belong to
             work that was lost.
+        steps_per_epoch: of all epochs but perhaps the last.
         average: its weights are what is evaluated and saved; those of the model if None.
     """
 
@@ -40,20 +41,27 @@ class EvaluateAndSave(keras.callbacks.Callback):
         evaluate: Callable[[], dict[str, Any]],
         monitor: str,
         first_step: int,
+        steps_per_epoch: int,
         average: MovingAverage | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.evaluate, self.monitor = folder, evaluate, monitor
         self.average = average
+        self.steps_per_epoch = steps_per_epoch
+        self.batches = 0
         # A model that was never compiled saves without optimizer and losses.
         self.bare_model = keras.Model(model.inputs, model.output, name=model.name)
         self.history = [row for row in _rows(folder) if row["step"] <= first_step]
         self.writer = tf.summary.create_file_writer(str(folder / "tensorboard" / "evaluation"))
 
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.batches = batch + 1
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if not math.isfinite(logs["loss"]):
             return
-        step = int(self.model.optimizer.iterations)
+        # Not the optimizer's count, which leaves out the steps that loss scaling skips.
+        step = epoch * self.steps_per_epoch + self.batches
         with self.average.applied() if self.average else contextlib.nullcontext():
             write_atomically(self.folder / "last.keras", self.bare_model.save)
             metrics = self.evaluate()
@@ -77,10 +85,13 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 class StopAtStep(keras.callbacks.Callback):
     """Ends training after exactly `steps` steps, also within an epoch."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, steps_per_epoch: int) -> None:
         super().__init__()
-        self.steps = steps
+        self.steps, self.steps_per_epoch = steps, steps_per_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.before = epoch * self.steps_per_epoch
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if int(self.model.optimizer.iterations) >= self.steps:
+        if self.before + batch + 1 >= self.steps:
             self.model.stop_training = True

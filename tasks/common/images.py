@@ -84,10 +84,39 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """JPEG or PNG bytes (scalar string), as `encode_upright` gives -> uint8 [height, width, 3]."""
-    # This op reads PNGs too. The accurate DCT is the one Pillow and the JPEG tools use.
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+def decode(encoded: tf.Tensor, *, fast: bool = False) -> tf.Tensor:
+    """JPEG or PNG bytes (scalar string), as `encode_upright` gives -> uint8 [height, width, 3].
+
+    Args:
+        encoded: the bytes.
+        fast: decode a JPEG with the approximate cosine transform, TensorFlow's default, by which
+            slim's networks were trained and measured; else as Pillow and the JPEG tools do.
+    """
+    # This op reads PNGs too.
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method=_cosine_transform(fast))
+
+
+def decode_window(encoded: tf.Tensor, window: tf.Tensor, *, fast: bool = False) -> tf.Tensor:
+    """The part of what `decode` gives that a window shows; of a JPEG no more is decoded.
+
+    Args:
+        encoded: as for `decode`, as is `fast`.
+        window: int32 [4], top, left, height and width in pixels, inside the image.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_and_crop_jpeg(
+            encoded, window, channels=3, dct_method=_cosine_transform(fast)
+        ),
+        lambda: tf.image.crop_to_bounding_box(decode(encoded), *tf.unstack(window)),
+    )
+
+
+def _cosine_transform(fast: bool) -> str:
+    return "INTEGER_FAST" if fast else "INTEGER_ACCURATE"
 
 
 def decoded_size(encoded: tf.Tensor) -> tf.Tensor:

@@ -21,6 +21,15 @@ def silence_residual_branches(model: keras.Model) -> None:
             normalization.gamma.assign(keras.ops.zeros_like(normalization.gamma))
 
 
+def check_initial_weights(recipe: TrainingRecipe) -> None:
+    """Raises ValueError if batch normalization that knows nothing yet is to be frozen."""
+    if recipe.freeze_bn and not (recipe.init_weights or recipe.backbone_weights):
+        raise ValueError(
+            "freeze_bn keeps the batch normalization of trained weights: give init_weights (a file "
+            "or a published name) or backbone_weights, or train with --no-freeze-bn"
+        )
+
+
 def freeze_batch_normalization(model: keras.Model) -> None:
     """Keeps statistics, scales and offsets as they are, in training too."""
     for layer in model.layers:

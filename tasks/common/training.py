@@ -58,15 +58,18 @@ def train(
     decay = recipe.moving_average_decay
     average = MovingAverage(model, decay) if decay else None
     first_step = finished_steps(folder, recipe)
-    saver = EvaluateAndSave(folder, saved or model, evaluate, monitor, first_step, average)
+    steps_per_epoch = min(recipe.evaluate_every, recipe.train_steps)
+    saver = EvaluateAndSave(
+        folder, saved or model, evaluate, monitor, first_step, steps_per_epoch, average
+    )
     history = model.fit(
         dataset,
         epochs=math.ceil(recipe.train_steps / recipe.evaluate_every),
-        steps_per_epoch=min(recipe.evaluate_every, recipe.train_steps),
+        steps_per_epoch=steps_per_epoch,
         verbose=1 if sys.stdout.isatty() else 2,
         shuffle=False,  # the data set is shuffled already
         callbacks=[
-            StopAtStep(recipe.train_steps),
+            StopAtStep(recipe.train_steps, steps_per_epoch),
             keras.callbacks.TerminateOnNaN(),
             saver,
             keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),

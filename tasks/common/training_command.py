@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks.common.command_line import parse_recipe
 from tasks.common.recipe import TrainingRecipe
+from tasks.common.replicas import for_replicas
 from tasks.common.run_folder import check_run_folder
 
 
@@ -34,10 +36,9 @@ def train_command(
         recipes,
         argv,
         default="shapes",
-        add_arguments=lambda parser: parser.add_argument(
-            "--run-dir", required=True, help="folder for checkpoints, logs and metrics"
-        ),
+        add_arguments=_add_arguments,
     )
+    recipe = for_replicas(recipe, arguments.replicas)
     folder = Path(arguments.run_dir)
     if (folder / "metrics.json").exists():
         check_run_folder(folder, task, recipe)
@@ -47,3 +48,15 @@ def train_command(
     print(f"best checkpoint, on split {recipe.validation_split}:")
     print_metrics(metrics)
     print(f"checkpoints, metrics and TensorBoard logs: {folder}")
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run-dir", required=True, help="folder for checkpoints, logs and metrics")
+    parser.add_argument(
+        "--replicas",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train as N replicas of the recipe would: batch and learning rates times N, steps "
+        "divided by N, gradual warm-up",
+    )

@@ -46,18 +46,20 @@ class MaskFolders:
         except ValueError:
             raise MaskError(f"{self.images}: there are no pictures in this folder") from None
         by_name = {image.stem: image for image in images}
-        masks = {
-            path.stem: path
+        found = [
+            path
             for path in Path(self.masks).iterdir()
             if path.suffix.lower() == ".png" and not path.name.startswith(".")
-        }
+        ]
+        masks = {path.stem: path for path in found}
         rule = "the mask of NAME.jpg must be NAME.png"
-        twice = [name for name, times in Counter(path.stem for path in images).items() if times > 1]
-        if twice:
-            raise MaskError(
-                f"{self.images}: several images share a name ({_some(twice)}) and {rule}; rename "
-                "them, and keep images and masks in folders of their own"
-            )
+        for folder, what, paths in ((self.images, "images", images), (self.masks, "masks", found)):
+            times = Counter(path.stem for path in paths)
+            if twice := [name for name in times if times[name] > 1]:
+                raise MaskError(
+                    f"{folder}: several {what} share a name ({_some(twice)}) and {rule}; rename "
+                    "them, and keep images and masks in folders of their own"
+                )
         if bare := [by_name[name].name for name in by_name.keys() - masks.keys()]:
             raise MaskError(
                 f"{self.images}: {len(bare)} of {len(images)} images have no mask in {self.masks} "

@@ -46,12 +46,40 @@ def ssd_random_crop(
     labels: tf.Tensor,
     is_crowd: tf.Tensor,
     seed: tf.Tensor,
+    **options,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Crops as `ssd_random_window` says.
+
+    Args:
+        image, boxes, labels, is_crowd: one example; crowd boxes are treated as any other box.
+        seed: int32 [2].
+        **options: of `ssd_random_window`.
+
+    Returns:
+        image [crop height, crop width, 3], boxes [m, 4] normalised to the crop, labels [m] and
+        is_crowd [m], m <= n.
+    """
+    window, boxes, labels, is_crowd = ssd_random_window(
+        tf.shape(image)[:2], boxes, labels, is_crowd, seed, **options
+    )
+    begin, size = tf.concat([window[:2], [0]], axis=0), tf.concat([window[2:], [-1]], axis=0)
+    cropped = tf.slice(image, begin, size)
+    cropped.set_shape([None, None, image.shape[-1]])
+    return cropped, boxes, labels, is_crowd
+
+
+def ssd_random_window(
+    image_size: tf.Tensor,
+    boxes: tf.Tensor,
+    labels: tf.Tensor,
+    is_crowd: tf.Tensor,
+    seed: tf.Tensor,
     min_object_covered: Sequence[float] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
     aspect_ratio_range: tuple[float, float] = (0.5, 2.0),
     area_range: tuple[float, float] = (0.1, 1.0),
     random_coef: float = 0.15,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Crops as `ssd_random_crop` of the TensorFlow Object Detection API, with its defaults.
+    """Where to crop as `ssd_random_crop` of the TensorFlow Object Detection API, by its defaults.
 
     One of `min_object_covered` is drawn uniformly. The crop contains at least that fraction of at
     least one box, and a box stays if at least that fraction of it lies inside (for 0: if any of it
@@ -59,7 +87,8 @@ def ssd_random_crop(
     image stays whole where 100 trials find no crop. A crop may be left with no box.
 
     Args:
-        image, boxes, labels, is_crowd: one example; crowd boxes are treated as any other box.
+        image_size: int32 [2], height and width of the image in pixels.
+        boxes, labels, is_crowd: its objects; crowd boxes are treated as any other box.
         seed: int32 [2].
         min_object_covered: the alternatives, fractions in 0..1.
         aspect_ratio_range: width / height of the crop, in pixels.
@@ -67,16 +96,15 @@ def ssd_random_crop(
         random_coef: probability of leaving the image alone.
 
     Returns:
-        image [crop height, crop width, 3], boxes [m, 4] normalised to the crop, labels [m] and
-        is_crowd [m], m <= n.
+        window int32 [4], top, left, height and width in pixels, boxes [m, 4] normalised to it,
+        labels [m] and is_crowd [m], m <= n.
     """
     draw_seed, crop_seed = tf.unstack(tf.random.split(seed, 2))
     draws = tf.random.stateless_uniform([2], draw_seed)
     alternative = tf.cast(draws[0] * len(min_object_covered), tf.int32)
     fraction = tf.gather(tf.constant(min_object_covered, tf.float32), alternative)
-    shape = tf.shape(image)
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-        shape,
+        tf.concat([image_size, [3]], axis=0),
         tf.clip_by_value(boxes, 0.0, 1.0)[tf.newaxis],
         crop_seed,
         min_object_covered=fraction,
@@ -87,14 +115,12 @@ def ssd_random_crop(
     )
     # The whole image is a crop too, so that both cases go through the same code.
     do_crop = draws[1] >= random_coef
-    begin = tf.where(do_crop, begin, 0)
-    size = tf.where(do_crop, size, shape)
+    begin = tf.where(do_crop, begin[:2], 0)
+    size = tf.where(do_crop, size[:2], image_size)
 
-    cropped = tf.slice(image, begin, size)
-    cropped.set_shape([None, None, image.shape[-1]])
-    boxes, keep = _boxes_in_window(boxes, shape[:2], begin[:2], size[:2], fraction)
+    boxes, keep = _boxes_in_window(boxes, image_size, begin, size, fraction)
     return (
-        cropped,
+        tf.concat([begin, size], axis=0),
         tf.boolean_mask(boxes, keep),
         tf.boolean_mask(labels, keep),
         tf.boolean_mask(is_crowd, keep),

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_mnv2.detection import encode_targets
 from tasks.common.color import photometric_distortion
-from tasks.common.images import decode
+from tasks.common.images import decode, decode_window, decoded_size
 from tasks.common.pipeline import seeded_examples
 from tasks.datasets.category_selection import select_categories
 from tasks.datasets.detection_source import DetectionSource, open_detection_source
@@ -16,6 +16,7 @@ from tasks.detection.augmentation import (
     random_horizontal_flip,
     resize,
     ssd_random_crop,
+    ssd_random_window,
 )
 from tasks.detection.recipes import DetectionRecipe
 
@@ -89,7 +90,7 @@ def augmented_examples(
     """
     examples = seeded_examples(source, recipe, first_step)
     return examples.map(
-        lambda example, seed: augment(decoded(example), recipe, seed),
+        lambda example, seed: augment(example, recipe, seed),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 
@@ -102,17 +103,28 @@ def decoded(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def augment(
     example: dict[str, tf.Tensor], recipe: DetectionRecipe, seed: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Augments one decoded example as the recipe says and resizes it to the input size."""
-    image, boxes = example["image"], example["boxes"]
+    """Decodes one example, augments it as the recipe says and resizes it to the input size."""
+    encoded, boxes = example["image"], example["boxes"]
     labels, is_crowd = example["labels"], example["is_crowd"]
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
-    if recipe.expand_probability:
-        image, boxes = random_expand(image, boxes, seeds[0], probability=recipe.expand_probability)
-    if recipe.random_crop:
-        image, boxes, labels, is_crowd = ssd_random_crop(image, boxes, labels, is_crowd, seeds[1])
+    if recipe.random_crop and not recipe.expand_probability:
+        window, boxes, labels, is_crowd = ssd_random_window(
+            decoded_size(encoded), boxes, labels, is_crowd, seeds[1]
+        )
+        image = decode_window(encoded, window)
+    else:
+        image = decode(encoded)
+        if recipe.expand_probability:
+            image, boxes = random_expand(
+                image, boxes, seeds[0], probability=recipe.expand_probability
+            )
+        if recipe.random_crop:
+            image, boxes, labels, is_crowd = ssd_random_crop(
+                image, boxes, labels, is_crowd, seeds[1]
+            )
     if recipe.flip:
         image, boxes = random_horizontal_flip(image, boxes, seeds[2])
-    image = resized(image, recipe)
+    image = resized(image, recipe, antialias=recipe.antialias)
     if recipe.photometric:
         image = photometric_distortion(image, seeds[3])
     return {"image": image, "boxes": boxes, "labels": labels, "is_crowd": is_crowd}
@@ -144,9 +156,9 @@ def evaluation_dataset(
     return examples.padded_batch(recipe.evaluation_batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def resized(image: tf.Tensor, recipe: DetectionRecipe) -> tf.Tensor:
-    """Any uint8 picture to uint8 of the recipe's input size, with antialias."""
+def resized(image: tf.Tensor, recipe: DetectionRecipe, antialias: bool = True) -> tf.Tensor:
+    """Any uint8 picture to uint8 of the recipe's input size."""
     size = (recipe.height, recipe.width)
     # Whole grey levels: a quarter of the bytes on the way to the device.
-    image = tf.saturate_cast(tf.round(resize(image, size, antialias=True)), tf.uint8)
+    image = tf.saturate_cast(tf.round(resize(image, size, antialias)), tf.uint8)
     return tf.ensure_shape(image, (*size, 3))

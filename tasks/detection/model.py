@@ -15,6 +15,7 @@ from keras_mnv2.detection import (
 )
 from keras_mnv2.weights import COCO_CATEGORIES, load_weights
 from tasks.common.network import (
+    check_initial_weights,
     freeze_batch_normalization,
     kernel_regularizer,
     silence_residual_branches,
@@ -25,6 +26,7 @@ from tasks.detection.recipes import DetectionRecipe
 
 def build_model(recipe: DetectionRecipe, label_names: Sequence[str]) -> keras.Model:
     """SSDLite as the recipe describes it, with its initial weights loaded."""
+    check_initial_weights(recipe)
     keras.config.set_dtype_policy(recipe.precision)
     model = SSDLite(
         num_classes=len(label_names),

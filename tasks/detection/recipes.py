@@ -44,6 +44,9 @@ class DetectionRecipe(TrainingRecipe):
     random_crop: bool = option(True, "SSD random crop")
     expand_probability: float = option(0.0, "of placing the image on a larger canvas")
     flip: bool = option(True, "random horizontal flip")
+    antialias: bool = option(
+        True, "filter training images that shrink, as evaluation does; takes half of the input time"
+    )
     photometric: bool = option(False, "random brightness, contrast, saturation and hue")
     score_threshold: float = option(1e-8, "detections below it are dropped before NMS")
     iou_threshold: float = option(0.6, "of non-maximum suppression")
@@ -95,7 +98,9 @@ SHAPES = DetectionRecipe(
 
 # The 320x320 SSDLite recipe of the TensorFlow Object Detection API (the family of
 # ssdlite_mobilenet_v3_large_320x320_coco.config), which trains from scratch, with the MobileNetV2
-# network of ssdlite_mobilenet_v2_coco.config; batch 512 is the sum over all replicas.
+# network of ssdlite_mobilenet_v2_coco.config; batch 512 is the sum over all replicas. Training
+# images are resized without antialias, as there; evaluation has it, from which the published
+# network gains as well (AP +0.004 on photos of COCO).
 #   python -m tasks.detection.train --recipe coco_320 --dataset coco/2017 --run-dir runs/coco_320
 # Expected from the publications, not reproduced here: AP 0.221 on COCO test-dev (arXiv
 # 1801.04381, table 6), 0.22 on minival (TF1 detection zoo).
@@ -122,6 +127,7 @@ COCO_320 = DetectionRecipe(
     box_loss_weight=0.25,
     random_crop=True,
     flip=True,
+    antialias=False,
 )
 
 # The recipe of the published checkpoint itself, ssdlite_mobilenet_v2_coco.config, at 300x300.
@@ -169,6 +175,7 @@ OVERFIT = dataclasses.replace(
     box_loss_weight=1.0,
     random_crop=False,
     flip=False,
+    antialias=True,
     cache=True,
 )
 
@@ -190,6 +197,7 @@ FINE_TUNE = dataclasses.replace(
     warmup_steps=20,
     warmup_learning_rate=0.0,
     freeze_bn=True,
+    antialias=True,
     cache=True,
 )
 

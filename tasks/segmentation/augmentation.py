@@ -23,6 +23,9 @@ def random_scale(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Fits into `size` what is larger, as in evaluation, then scales by a random factor.
 
+    Images of PASCAL VOC are not larger; research/deeplab leaves larger ones as they are in
+    training, and shrinks them without low-pass filter.
+
     Args:
         image, mask, seed: one example.
         size: (height, width) of the network's input.

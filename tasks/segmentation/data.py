@@ -7,7 +7,7 @@ import tensorflow as tf
 from tasks.common.color import photometric_distortion
 from tasks.common.images import decode
 from tasks.common.pipeline import seeded_examples
-from tasks.datasets.masks import decode_mask
+from tasks.datasets.masks import VOID, decode_mask
 from tasks.datasets.segmentation_source import SegmentationSource, open_segmentation_source
 from tasks.segmentation.augmentation import random_crop, random_flip, random_scale
 from tasks.segmentation.geometry import fit
@@ -29,6 +29,18 @@ def open_source(recipe: SegmentationRecipe) -> SegmentationSource:
     )
     return open_segmentation_source(
         recipe.dataset, **{name: getattr(recipe, name) for name in fields}
+    )
+
+
+def check_has_labels(source: SegmentationSource, split: str) -> None:
+    """Raises ValueError if all pixels of the split are void."""
+    source.num_examples(split)
+    for example in source.examples(split):
+        if (decode_mask(example["mask"]).numpy() != VOID).any():
+            return
+    raise ValueError(
+        f"data set {source.name}, split {split}: all pixels of all masks are void, there is "
+        "nothing to learn or to measure; check the masks and the ignore label"
     )
 
 
@@ -61,11 +73,11 @@ def augment(
     image, mask = random_scale(
         image, mask, seeds[0], recipe.size, recipe.min_scale, recipe.max_scale, recipe.scale_step
     )
+    if recipe.photometric:  # before the crop, whose padding is to stay the network's zero
+        image = photometric_distortion(image, seeds[3])
     image, mask = random_crop(image, mask, seeds[1], recipe.crop_size, recipe.foreground_crops)
     if recipe.flip:
         image, mask = random_flip(image, mask, seeds[2])
-    if recipe.photometric:
-        image = photometric_distortion(image, seeds[3])
     return image, mask
 
 

@@ -9,7 +9,8 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from tasks.common.atomic_write import write_atomically
 from tasks.common.pictures import BACKGROUND, WHITE, canvas_of, text_color
@@ -120,10 +121,9 @@ def _names_that_occur(mask: np.ndarray, label_names: Sequence[str]) -> dict[int,
 
 def _borders(mask: np.ndarray, width: int) -> np.ndarray:
     """Whether another class is within `width` pixels, bool [height, width]."""
-    image = Image.fromarray(mask)
+    # Not Pillow's filters, whose time grows with the square of the width.
     size = 2 * width + 1
-    highest = np.asarray(image.filter(ImageFilter.MaxFilter(size)))
-    return highest != np.asarray(image.filter(ImageFilter.MinFilter(size)))
+    return ndimage.maximum_filter(mask, size) != ndimage.minimum_filter(mask, size)
 
 
 def _outline_colors(colors: np.ndarray) -> np.ndarray:

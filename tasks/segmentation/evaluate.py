@@ -111,6 +111,8 @@ def _data_recipe(arguments: argparse.Namespace, recipe: SegmentationRecipe) -> S
     """The recipe of the training, with the data that the options name."""
     given = {"data_dir": arguments.data_dir or recipe.data_dir}
     if arguments.images or arguments.masks:
+        if arguments.voc_root:
+            raise ValueError("give either --voc-root, or --images and --masks")
         return SegmentationRecipe(
             dataset=arguments.dataset or "mask_directory",
             validation_images=arguments.images,
@@ -156,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictor = predictor_of(trained, arguments)
     metrics = evaluate(predictor, source, trained.recipe, split)
     how = {
+        "size": list(trained.recipe.size),
         "output_stride": trained.recipe.output_stride,
         "scales": arguments.scales,
         "flip": arguments.flip,
@@ -165,10 +168,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_metrics(metrics)
 
     # Results of several evaluations lie beside each other in one folder.
-    words = [trained.path.stem, source.name, split, f"stride{trained.recipe.output_stride}"]
-    if arguments.flip or arguments.scales != [1.0]:
-        words.append("multiscale" if arguments.scales != [1.0] else "")
-        words.append("flip" if arguments.flip else "")
+    height, width = trained.recipe.size
+    words = [trained.path.stem, source.name, split, f"{height}x{width}"]
+    words.append(f"stride{trained.recipe.output_stride}")
+    if arguments.scales != [1.0]:
+        words.append("scales " + " ".join(f"{100 * scale:g}" for scale in arguments.scales))
+    words += ["flip"] * arguments.flip
     name = "_".join(re.findall(r"\w+", " ".join(words)))
     about = {"model": str(trained.path), "dataset": source.name, "split": split}
     path = trained.folder / f"metrics_{name}.json"

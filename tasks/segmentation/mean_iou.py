@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-VOID = 255
+from tasks.datasets.masks import VOID
 
 
 class ConfusionMatrix:

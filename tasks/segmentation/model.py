@@ -7,6 +7,7 @@ import keras
 from keras_mnv2.segmentation import DeepLabV3, PixelwiseCrossEntropy
 from keras_mnv2.weights import load_weights
 from tasks.common.network import (
+    check_initial_weights,
     freeze_batch_normalization,
     kernel_regularizer,
     silence_residual_branches,
@@ -17,6 +18,7 @@ from tasks.segmentation.recipes import SegmentationRecipe
 
 def build_model(recipe: SegmentationRecipe, num_classes: int) -> keras.Model:
     """DeepLabV3 as the recipe describes it, with its initial weights loaded."""
+    check_initial_weights(recipe)
     keras.config.set_dtype_policy(recipe.precision)
     model = DeepLabV3(
         num_classes=num_classes,

@@ -22,9 +22,10 @@ from tasks.segmentation.trained import add_inference_arguments, load_trained, pr
 def file_names(paths: Sequence[Path]) -> list[str]:
     """A name for the results of each picture: its own without extension, numbered if not unique."""
     stems = [path.stem for path in paths]
-    if len(set(stems)) == len(stems):
-        return stems
-    return [f"{number}_{stem}" for number, stem in enumerate(stems, start=1)]
+    return [
+        f"{number}_{stem}" if stems.count(stem) > 1 else stem
+        for number, stem in enumerate(stems, start=1)
+    ]
 
 
 @exit_on_bad_input

@@ -15,6 +15,7 @@ from tasks.common.images import (
     ImageError,
     decode,
     decode_file,
+    decode_window,
     decoded_size,
     encode_png,
     encode_upright,
@@ -279,3 +280,28 @@ def test_decode_file_in_a_pipeline(tmp_path):
     images = tf.data.Dataset.from_tensor_slices(paths).map(decode_file)
     assert images.element_spec == tf.TensorSpec([None, None, 3], tf.uint8)
     assert [tuple(image.shape) for image in images] == [(8, 9, 3), (9, 9, 3), (10, 9, 3)]
+
+
+@pytest.mark.parametrize("kind", ["grey.jpg", "rgb.jpg", "subsampled.jpg", "rgb.png", "grey.png"])
+@pytest.mark.parametrize("window", [(0, 0, 37, 53), (5, 11, 20, 30), (36, 52, 1, 1)])
+def test_a_window_is_that_part_of_the_picture(tmp_path, kind, window):
+    # Smooth, as the colours of a subsampled JPEG are interpolated across the edge of the window.
+    rows, columns = np.mgrid[0:37, 0:53]
+    image = np.stack([3 * rows, 4 * columns, 2 * (rows + columns)], axis=-1).astype(np.uint8)
+    options = {"subsampling": 2 if kind == "subsampled.jpg" else 0} if "jpg" in kind else {}
+    path = save(tmp_path / kind, image[..., 0] if "grey" in kind else image, **options)
+    top, left, height, width = window
+    for fast in (False, True):
+        whole = decode(path.read_bytes(), fast=fast).numpy().astype(int)
+        found = decode_window(path.read_bytes(), tf.constant(window), fast=fast).numpy()
+        assert found.shape == (height, width, 3) and found.dtype == np.uint8
+        expected = whole[top : top + height, left : left + width]
+        np.testing.assert_allclose(found.astype(int), expected, atol=2 if options else 0)
+
+
+def test_fast_decoding_is_what_tensorflow_does_by_default(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    encoded = save(tmp_path / "noise.jpg", noise).read_bytes()
+    fast = decode(encoded, fast=True).numpy()
+    np.testing.assert_array_equal(fast, tf.io.decode_jpeg(encoded, channels=3))
+    assert not np.array_equal(fast, decode(encoded))

@@ -6,9 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_mnv2.detection import feature_grid_sizes, ssd_anchors
+from tasks.common.images import decode
+from tasks.detection.augmentation import resize, ssd_random_crop
 from tasks.detection.data import (
+    augment,
     check_has_objects,
     evaluation_dataset,
     open_source,
@@ -50,6 +54,37 @@ def test_the_seed_decides_order_and_augmentation(source, tiny_recipe):
         for x, y, z in zip(a, b, c, strict=True):
             np.testing.assert_array_equal(x, y)
             assert not np.array_equal(x, z)
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("encode", [tf.io.encode_jpeg, tf.io.encode_png])
+def test_only_the_crop_is_decoded(encode, antialias):
+    """What comes out is what decoding all and cropping then gives."""
+    y, x = np.mgrid[:150, :200].astype(np.uint8)
+    boxes = tf.constant([[0.1, 0.2, 0.6, 0.7], [0.5, 0.0, 0.9, 0.3]])
+    example = {
+        "image": encode(np.stack([y, x, y // 2 + x // 2], axis=-1)),
+        "boxes": boxes,
+        "labels": tf.constant([3, 8]),
+        "is_crowd": tf.constant([False, True]),
+    }
+    recipe = dataclasses.replace(RECIPES["coco_320"], height=64, width=64, flip=False)
+    recipe = dataclasses.replace(recipe, antialias=antialias)
+    sizes = set()
+    for number in range(12):
+        seed = tf.constant([number, 5])
+        crop_seed = tf.random.experimental.stateless_split(seed, 4)[1]
+        whole = [decode(example["image"]), *(example[key] for key in example if key != "image")]
+        image, *objects = ssd_random_crop(*whole, crop_seed)
+        sizes.add(tuple(image.shape))
+        got = augment(example, recipe, seed)
+        assert got["image"].shape == (64, 64, 3) and got["image"].dtype == tf.uint8
+        # Colour has half the resolution, so at the edge of a crop it is another by some levels.
+        difference = tf.abs(tf.cast(got["image"], tf.float32) - resize(image, (64, 64), antialias))
+        assert tf.reduce_max(difference) <= (6 if encode is tf.io.encode_jpeg else 0.5)
+        for key, expected in zip(("boxes", "labels", "is_crowd"), objects, strict=True):
+            np.testing.assert_array_equal(got[key], expected)
+    assert len(sizes) > 4
 
 
 def test_evaluation_visits_each_image_once_in_order(source, tiny_recipe):

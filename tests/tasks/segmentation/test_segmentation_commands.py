@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from recipe_arguments import as_arguments
 
-from keras_mnv2.segmentation import with_output_stride
+from keras_mnv2.segmentation import model_output_stride, with_output_stride
 from tasks.common.images import decode
 from tasks.common.run_folder import load_recipe
 from tasks.datasets.masks import decode_mask
@@ -44,6 +44,47 @@ def test_a_run_folder_holds_everything(tiny_run, tiny_recipe):
     assert labels[0] == "background" and len(labels) == 11
 
 
+def test_the_coarse_steps_come_first(tiny_run, tiny_recipe):
+    coarse = read(tiny_run / "coarse" / "config.json")
+    assert (coarse["output_stride"], coarse["train_steps"]) == (32, 2)
+    assert coarse["learning_rate"] == tiny_recipe.coarse_learning_rate
+    assert [row["step"] for row in read(tiny_run / "coarse" / "history.json")] == [2]
+    strides = [
+        model_output_stride(keras.saving.load_model(tiny_run / name))
+        for name in ("coarse/last.keras", "last.keras")
+    ]
+    assert strides == [32, 16]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: no handler of the training loop expects it."""
+
+
+@pytest.mark.parametrize("dies_at", [1, 2])
+def test_an_interrupted_run_goes_on(dies_at, tiny_recipe, tmp_path, monkeypatch):
+    """In the coarse steps, and after them."""
+    recipe = dataclasses.replace(tiny_recipe, validation_split="validation[:2]")
+    folder = tmp_path / "run"
+    measure = evaluate.evaluate
+    calls = []
+
+    def dies(*arguments):
+        calls.append(arguments)
+        if len(calls) == dies_at:
+            raise Killed
+        return measure(*arguments)
+
+    monkeypatch.setattr(train, "evaluate", dies)
+    with pytest.raises(Killed):
+        train.run(recipe, folder)
+    assert (folder / "coarse" / "metrics.json").exists() == (dies_at == 2)
+    trained = (folder / "coarse" / "last.keras").stat().st_mtime_ns
+    train.run(recipe, folder)
+    assert [row["step"] for row in read(folder / "history.json")] == [3, 5]
+    if dies_at == 2:
+        assert (folder / "coarse" / "last.keras").stat().st_mtime_ns == trained
+
+
 def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
     """So the averaged weights are what was saved and what was measured."""
     evaluate.main(["--run-dir", str(tiny_run), "--output", str(tmp_path), "--draw", "2"])
@@ -57,19 +98,19 @@ def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
 
 def test_options_of_evaluation_reach_the_network(tiny_run, tiny_recipe, tmp_path):
     """Against the same done by hand, one image after the other."""
-    words = ["--output-stride", "8", "--scales", "0.75", "1.25", "--flip", "--size", "73", "81"]
+    words = ["--output-stride", "8", "--scales", "0.75", "1.25", "--flip", "--size", "97", "65"]
     evaluate.main(["--run-dir", str(tiny_run), "--output", str(tmp_path), *words])
-    (path,) = tmp_path.glob("metrics_*stride8_multiscale_flip.json")
+    (path,) = tmp_path.glob("metrics_*97x65_stride8_scales_75_125_flip.json")
     metrics = read(path)
     assert metrics["output_stride"] == 8 and metrics["flip"] is True
     model = keras.saving.load_model(tiny_run / "best.keras")
-    model = with_output_stride(model, 8, (73, 81, 3))
+    model = with_output_stride(model, 8, (97, 65, 3))
     predictor = make_predictor(model, (0.75, 1.25), flip=True)
     source = open_source(tiny_recipe)
     confusion = ConfusionMatrix(source.label_names)
     for example in source.examples("validation[:8]"):
         mask = decode_mask(example["mask"]).numpy()[..., 0]
-        confusion.add(mask, segment(predictor, decode(example["image"]).numpy(), (73, 81)))
+        confusion.add(mask, segment(predictor, decode(example["image"]).numpy(), (97, 65)))
     for name in evaluate.FIGURES:
         assert metrics[name] == pytest.approx(confusion.metrics()[name], abs=1e-3)
 
@@ -144,6 +185,7 @@ def test_evaluation_and_training_on_a_folder_of_masks(
         train_split="train",
         validation_split="train",
         batch_size=2,
+        coarse_steps=0,
     )
     train.main([*as_arguments(recipe, "shapes", SHAPES), "--run-dir", str(tmp_path / "own_run")])
     assert len(read(tmp_path / "own_run" / "labels.json")["labels"]) == 12
@@ -163,6 +205,8 @@ def test_evaluation_and_training_on_a_folder_of_masks(
         ([evaluate, "--run-dir", "{run}", "--size", "64", "65"], "height=64 must be a multiple"),
         ([evaluate, "--run-dir", "{run}", "--scales", "0"], "must be numbers above 0"),
         ([evaluate, "--run-dir", "{run}", "--labels", "{tmp}/x"], "go with --images and --masks"),
+        ([evaluate, "--run-dir", "{run}", "--images", "x", "--voc-root", "y"], "give either"),
+        ([train, "--run-dir", "{tmp}/new", "--freeze-bn"], "freeze_bn keeps"),
         ([evaluate, "--run-dir", "{run}", "--voc-root", "{tmp}/none"], "{tmp}/none"),
         ([evaluate, "--model", "{run}/best.keras"], "best.keras.labels.json is missing"),
         ([evaluate, "--model", "{tmp}/broken.keras"], "broken.keras is not a readable"),

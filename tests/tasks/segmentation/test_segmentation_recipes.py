@@ -24,6 +24,7 @@ from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
         ({"width": 1}, "width=1 must be a multiple of the output stride 16 plus 1, such as 17"),
         ({"height": 505, "output_stride": 16}, "such as 513"),
         ({"evaluation_output_stride": 4}, "evaluation_output_stride=4 must be 8, 16 or 32"),
+        ({"coarse_steps": 9, "height": 497}, "a multiple of the output stride 32 plus 1"),
         ({"crop_width": 100}, "crop_width=100 must be a multiple of the output stride 16 plus 1"),
         ({"top_k_percent_pixels": 25.0}, "top_k_percent_pixels=25.0"),
         ({"max_scale": 0.25}, "max_scale=0.25 must be at least min_scale"),
@@ -39,8 +40,37 @@ def test_values_out_of_range_are_named(fields, message):
 
 
 def test_the_voc_recipe_is_the_original_one():
+    """research/deeplab/train.py, common.py and the comments there."""
     recipe = RECIPES["voc_trainaug"]
-    assert (recipe.train_split, recipe.validation_split) == ("train_aug", "val")
+    expected = {
+        "train_split": "train_aug",
+        "validation_split": "val",
+        "backbone_weights": "imagenet",
+        "batch_size": 16,
+        "train_steps": 30_000,
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 4e-5,
+        "bn_momentum": 0.997,
+        "head_bn_momentum": 0.9997,
+        "freeze_bn": False,
+        "size": (513, 513),
+        "crop_size": (513, 513),
+        "alpha": 1.0,
+        "output_stride": 16,
+        "aspp": False,
+        "dropout": 0.1,
+        "min_scale": 0.5,
+        "max_scale": 2.0,
+        "scale_step": 0.25,
+        "flip": True,
+        "photometric": False,
+        "last_layer_rate": 1.0,
+        "top_k_percent_pixels": 1.0,
+        "warmup_steps": 0,
+        "moving_average_decay": None,
+    }
+    assert {name: getattr(recipe, name) for name in expected} == expected
     schedule = learning_rate_schedule(recipe)
     steps = np.array([0, 10_000, 29_999])
     expected = 0.007 * (1 - steps / 30_000) ** 0.9
@@ -49,7 +79,7 @@ def test_the_voc_recipe_is_the_original_one():
 
 @pytest.mark.parametrize(("aspp", "parameters"), [(False, 2_113_557), (True, 4_523_541)])
 def test_the_network_is_that_of_the_paper(aspp, parameters):
-    recipe = dataclasses.replace(RECIPES["voc_trainaug"], aspp=aspp)
+    recipe = dataclasses.replace(RECIPES["voc_trainaug"], aspp=aspp, backbone_weights=None)
     model = build_model(recipe, num_classes=21)
     assert sum(np.prod(v.shape) for v in model.trainable_variables) == parameters
     regularized = {
@@ -106,4 +136,12 @@ def test_the_last_layer_has_a_rate_of_its_own():
     np.testing.assert_allclose(thrice[-2], 3 * once[-2], rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(thrice[-1], 3 * once[-1], rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(thrice[0], once[0], rtol=1e-3, atol=1e-6)
-    assert np.abs(once[-1]).max() > 0
+    # The bias has twice the rate of the last layer: with softmax the gradient of the bias is known.
+    model = build_model(recipe, 3)
+    model.get_layer("logits").kernel.assign(np.zeros(model.get_layer("logits").kernel.shape))
+    compile_model(model, recipe)
+    model.train_on_batch(images, masks)
+    share = np.bincount(masks.ravel(), minlength=3) / masks.size
+    np.testing.assert_allclose(
+        model.get_layer("logits").bias, 2 * 0.1 * (share - 1 / 3), rtol=1e-3, atol=1e-6
+    )

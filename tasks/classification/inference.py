@@ -1,0 +1,43 @@
+"""Class probabilities of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tasks.classification.data import central_view
+from tasks.classification.recipes import ClassificationRecipe
+
+Predictor = Callable[[tf.Tensor], tf.Tensor]
+
+
+def make_predictor(model: keras.Model) -> Predictor:
+    """uint8 [batch, height, width, 3] -> class probabilities float32 [batch, classes].
+
+    The model is used as it is, so that later training counts. A graph is built once, for any size
+    of batch.
+    """
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
+
+    def predict(images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(model(images, training=False), tf.float32)
+
+    return tf.function(predict, input_signature=signature)
+
+
+def classify(predictor: Predictor, encoded: bytes, recipe: ClassificationRecipe) -> np.ndarray:
+    """Class probabilities of a picture, the same that evaluation gives it.
+
+    Args:
+        predictor: of `make_predictor`.
+        encoded: a picture of any size, as `tasks.common.images.encode_upright` gives it.
+        recipe: its input size and central crop apply.
+
+    Returns:
+        float32 [classes].
+    """
+    view = central_view(tf.constant(encoded), recipe)
+    return predictor(view[tf.newaxis])[0].numpy()

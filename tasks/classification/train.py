@@ -1,0 +1,105 @@
+"""Trains MobileNetV2.
+
+    python -m tasks.classification.train --recipe shapes --run-dir runs/shapes_classes
+    python -m tasks.classification.train --recipe fine_tune --train-images photos/train \
+        --validation-images photos/val --run-dir runs/mine
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tasks.classification.data import open_source, training_dataset
+from tasks.classification.evaluate import evaluate, print_metrics
+from tasks.classification.inference import make_predictor
+from tasks.classification.model import build_model, compile_model
+from tasks.classification.recipes import (
+    RECIPES,
+    ClassificationRecipe,
+    head_phase,
+    published_top1,
+)
+from tasks.common.console import exit_on_bad_input
+from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.trained import check_labels, write_labels
+from tasks.common.training import finished_steps, train
+from tasks.common.training_command import train_command
+from tasks.datasets.classification_source import ClassificationSource
+
+
+def run(recipe: ClassificationRecipe, folder: Path) -> dict[str, Any]:
+    """Trains as the recipe says, with everything that comes of it in `folder`.
+
+    With `head_steps` there are two runs: that of the classifier alone, in the subfolder `head`,
+    and the main one, which starts from the best checkpoint of the first.
+
+    Returns:
+        The metrics of the best checkpoint, see `Results.metrics`; also "published_top1" where
+        there is a published figure.
+
+    Raises:
+        ValueError: for bad input. What can be known before training is, before the folder is made.
+    """
+    check_run_folder(folder, "classification", recipe)
+    source = open_source(recipe)
+    for split in (recipe.train_split, recipe.validation_split):
+        source.num_examples(split)
+    check_labels(folder / "labels.json", labels=source.label_names)
+    start = recipe
+    if recipe.head_steps:
+        head = folder / "head"
+        if not (head / "metrics.json").exists():
+            first = head_phase(recipe)
+            check_run_folder(head, "classification", first)
+            model = _compiled(first, source)
+            _open(folder, recipe, source)
+            metrics = _fit(model, source, first, head)
+            print(f"the classifier alone, in {head}: top1 {metrics['top1']:.4f}")
+        start = dataclasses.replace(
+            recipe, init_weights=str(head / "best.keras"), backbone_weights=None
+        )
+    metrics = _fit(_compiled(start, source), source, recipe, folder)
+    published = published_top1(recipe)
+    return {**metrics, "published_top1": published} if published else metrics
+
+
+def _compiled(recipe: ClassificationRecipe, source: ClassificationSource) -> keras.Model:
+    keras.utils.set_random_seed(recipe.seed)
+    model = build_model(recipe, len(source.label_names))
+    compile_model(model, recipe)
+    return model
+
+
+def _open(folder: Path, recipe: ClassificationRecipe, source: ClassificationSource) -> None:
+    open_run_folder(folder, "classification", recipe)
+    write_labels(folder / "labels.json", labels=source.label_names)
+
+
+def _fit(
+    model: keras.Model, source: ClassificationSource, recipe: ClassificationRecipe, folder: Path
+) -> dict[str, Any]:
+    predictor = make_predictor(model)
+    batches = training_dataset(source, recipe, first_step=finished_steps(folder, recipe))
+    _open(folder, recipe, source)
+    return train(
+        model,
+        batches,
+        recipe,
+        folder,
+        lambda: evaluate(predictor, source, recipe, recipe.validation_split).metrics(),
+        monitor="top1",
+    )
+
+
+@exit_on_bad_input
+def main(argv: Sequence[str] | None = None) -> None:
+    train_command("classification", "MobileNetV2", RECIPES, run, print_metrics, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What changes in a recipe when several devices share the work."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TypeVar
+
+from tasks.common.recipe import TrainingRecipe
+
+Recipe = TypeVar("Recipe", bound=TrainingRecipe)
+
+# Of the training, where the recipe itself has no warm-up: 5 epochs of 90.
+_WARMUP_SHARE = 5 / 90
+
+
+def for_replicas(recipe: Recipe, replicas: int) -> Recipe:
+    """The recipe of one replica for N of them, by linear scaling with gradual warm-up.
+
+    The batch and every learning rate are N times as large, every number of steps is an N-th, so
+    that the number of examples stays. The warm-up rises linearly; a recipe without one gets one
+    that begins at the learning rate of one replica. Source: Goyal et al., arXiv 1706.02677,
+    sections 2.1 and 2.2.
+
+    The decay of a moving average of the weights, which counts steps, stays as it is.
+
+    Args:
+        recipe: of a single replica.
+        replicas: N.
+
+    Raises:
+        ValueError: if N is not at least 1.
+    """
+    if replicas < 1:
+        raise ValueError(f"replicas={replicas!r} must be at least 1")
+    if replicas == 1:
+        return recipe
+    changed = {"batch_size": recipe.batch_size * replicas}
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if field.name.endswith("learning_rate") and value is not None:
+            changed[field.name] = value * replicas
+        elif field.name.endswith("_steps") or field.name == "evaluate_every":
+            changed[field.name] = math.ceil(value / replicas)
+    if not recipe.warmup_steps:
+        changed["warmup_steps"] = int(changed["train_steps"] * _WARMUP_SHARE)
+        changed["warmup_learning_rate"] = recipe.learning_rate
+    # Of a few steps the last one is no warm-up.
+    changed["warmup_steps"] = min(changed["warmup_steps"], changed["train_steps"] - 1)
+    return dataclasses.replace(recipe, warmup="linear", **changed)

@@ -1,0 +1,49 @@
+"""A tiny trained run that the tests of evaluation and prediction share."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import pytest
+from recipe_arguments import as_arguments
+
+from tasks.classification.recipes import RECIPES, ClassificationRecipe
+from tasks.classification.train import main
+
+
+@pytest.fixture(autouse=True)
+def float32_afterwards():
+    """Recipes set the precision of the whole process."""
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory) -> ClassificationRecipe:
+    """A recipe whose every part is as small as it can be."""
+    return dataclasses.replace(
+        RECIPES["shapes"],
+        dataset="shapes/tiny",
+        data_dir=str(tmp_path_factory.mktemp("data")),
+        height=32,
+        width=32,
+        alpha=0.35,
+        batch_size=4,
+        train_steps=5,
+        evaluate_every=3,
+        warmup_steps=1,
+        moving_average_decay=0.5,
+        validation_split="validation[:8]",
+        evaluation_batch_size=7,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_recipe, tmp_path_factory) -> Path:
+    """Run folder of a finished training of `tiny_recipe`, by the command line."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    words = as_arguments(tiny_recipe, "shapes", RECIPES["shapes"])
+    main([*words, "--run-dir", str(folder)])
+    return folder

@@ -1,0 +1,295 @@
+"""The three commands end to end, on tiny real runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from recipe_arguments import as_arguments
+
+from tasks.classification import evaluate, predict, train
+from tasks.classification.data import central_view, open_source
+from tasks.classification.recipes import RECIPES, head_phase
+from tasks.common.callbacks import StopAtStep
+from tasks.common.run_folder import load_recipe
+
+SHAPES = RECIPES["shapes"]
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_folder_holds_everything(tiny_run, tiny_recipe):
+    names = {path.name for path in tiny_run.iterdir()}
+    assert names >= {"config.json", "labels.json", "best.keras", "last.keras", "tensorboard"}
+    config = read(tiny_run / "config.json")
+    assert config == {"task": "classification", **dataclasses.asdict(tiny_recipe)}
+    history = read(tiny_run / "history.json")
+    assert [row["step"] for row in history] == [3, 5]
+    assert all(math.isfinite(row["loss"]) and 0 <= row["top1"] <= 1 for row in history)
+    assert read(tiny_run / "metrics.json") == max(history, key=lambda row: row["top1"])
+    assert len(read(tiny_run / "labels.json")["labels"]) == 10
+
+
+def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
+    """So the averaged weights are what was saved and what was measured."""
+    evaluate.main(["--run-dir", str(tiny_run), "--output", str(tmp_path), "--worst", "7"])
+    (metrics,) = tmp_path.glob("metrics_*.json")
+    expected = read(tiny_run / "metrics.json")
+    for name in (*evaluate.FIGURES, "accuracy_per_class"):
+        assert read(metrics)[name] == pytest.approx(expected[name], abs=1e-6)
+    confusion = read(next(tmp_path.glob("confusion_*.json")))
+    matrix = np.array(confusion["true_by_predicted"])
+    assert matrix.shape == (10, 10) and matrix.sum() == expected["num_examples"]
+    assert np.trace(matrix) / matrix.sum() == pytest.approx(expected["top1"])
+    assert Image.open(next(tmp_path.glob("confusion_*.png"))).width > 10 * 24
+    worst = Image.open(next(tmp_path.glob("worst_*.png")))
+    assert worst.width == 6 * 180 + 4 and worst.height > 2 * 176
+
+
+def test_predict_prints_and_writes_the_best_classes(tiny_run, tiny_recipe, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / "a.png", tmp_path / "b.jpg"]
+    for path, size in zip(paths, ((120, 80), (33, 200)), strict=True):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+    words = [str(path) for path in paths]
+    predict.main([*words, "--run-dir", str(tiny_run), "--output", str(tmp_path), "--top", "3"])
+    printed = capsys.readouterr().out
+    model = keras.saving.load_model(tiny_run / "best.keras")
+    names = read(tiny_run / "labels.json")["labels"]
+    predictions = read(tmp_path / "predictions.json")
+    for path, prediction in zip(paths, predictions, strict=True):
+        view = central_view(path.read_bytes(), tiny_recipe).numpy()
+        probabilities = model.predict_on_batch(view[np.newaxis])[0]
+        best = np.argsort(-probabilities)[:3].tolist()
+        assert prediction["picture"] == str(path)
+        assert [item["label"] for item in prediction["classes"]] == best
+        assert [item["name"] for item in prediction["classes"]] == [names[i] for i in best]
+        found = [item["probability"] for item in prediction["classes"]]
+        np.testing.assert_allclose(found, probabilities[best], atol=1e-5)
+        assert f"{path}: {names[best[0]]} {found[0]:.3f}, {names[best[1]]}" in printed
+
+
+def test_checkpoints_load_without_the_tasks(tiny_run):
+    """Whoever uses the model has keras and keras_mnv2, not the training code."""
+    program = (
+        "import sys, keras, keras_mnv2\n"
+        "for name in ('best', 'last'):\n"
+        "    model = keras.saving.load_model(f'{sys.argv[1]}/{name}.keras')\n"
+        "    assert model.output_shape == (None, 10)\n"
+        "assert not any(module.split('.')[0] == 'tasks' for module in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tiny_run)], check=True)
+
+
+@pytest.fixture
+def own_data(tiny_recipe, tmp_path):
+    """Folders of three classes of `shapes`, written from the test split."""
+    source = open_source(tiny_recipe)
+    for split, part in (("train", "test[:20]"), ("val", "test[20:]")):
+        for name in source.label_names[:3]:
+            (tmp_path / "own" / split / name).mkdir(parents=True)
+        for i, example in enumerate(source.examples(part).as_numpy_iterator()):
+            if example["label"] < 3:
+                name = source.label_names[example["label"]]
+                (tmp_path / "own" / split / name / f"{i}.jpg").write_bytes(example["image"])
+    return tmp_path / "own"
+
+
+def test_evaluation_on_a_folder_of_some_classes(tiny_run, own_data, tmp_path):
+    command = ["--run-dir", str(tiny_run), "--output", str(tmp_path / "out")]
+    evaluate.main([*command, "--images", str(own_data / "val"), "--split", "validation"])
+    metrics = read(next((tmp_path / "out").glob("metrics_best_class_directory_*.json")))
+    known = [name for name, x in metrics["accuracy_per_class"].items() if x is not None]
+    labels = read(tiny_run / "labels.json")["labels"]
+    assert known == labels[:3] and len(metrics["accuracy_per_class"]) == 10
+    model = keras.saving.load_model(tiny_run / "best.keras")
+    recipe = load_recipe(tiny_run, "classification", type(SHAPES))
+    right = total = 0
+    for path in (own_data / "val").rglob("*.jpg"):
+        view = central_view(path.read_bytes(), recipe).numpy()
+        best = model.predict_on_batch(view[np.newaxis])[0].argmax()
+        right, total = right + (labels[best] == path.parent.name), total + 1
+    assert metrics["num_examples"] == total
+    assert metrics["top1"] == pytest.approx(right / total, abs=1e-6)
+
+
+@pytest.fixture
+def fine_tuning(tiny_run, tiny_recipe, own_data):
+    """A recipe in two phases, from ten classes to three."""
+    return dataclasses.replace(
+        tiny_recipe,
+        dataset="class_directory",
+        train_images=str(own_data / "train"),
+        validation_images=str(own_data / "val"),
+        validation_split="validation",
+        init_weights=str(tiny_run / "best.keras"),
+        zero_init_residual=False,
+        moving_average_decay=None,
+        class_weights="balanced",
+        head_steps=3,
+        head_learning_rate=0.05,
+        train_from="block_16",
+        train_steps=4,
+        evaluate_every=2,
+        learning_rate=0.01,
+        freeze_bn=True,
+    )
+
+
+class Accident(Exception):
+    """What ends a run in the middle."""
+
+
+def test_fine_tuning_in_two_phases(fine_tuning, tiny_run, tmp_path, monkeypatch, capsys):
+    """The run is cut off in the main phase, and goes on there."""
+    folder = tmp_path / "run"
+    command = [*as_arguments(fine_tuning, "shapes", SHAPES), "--run-dir", str(folder)]
+
+    stop = StopAtStep.on_train_batch_end
+
+    def cut_off(self, batch, logs=None):
+        if self.steps == 4 and int(self.model.optimizer.iterations) == 3:
+            raise Accident
+        stop(self, batch, logs)
+
+    with monkeypatch.context() as patch, pytest.raises(Accident):
+        patch.setattr(StopAtStep, "on_train_batch_end", cut_off)
+        train.main(command)
+    assert "the classifier alone" in capsys.readouterr().out
+    assert [row["step"] for row in read(folder / "head" / "history.json")] == [2, 3]
+    assert [row["step"] for row in read(folder / "history.json")] == [2]
+    train.main(command)
+    assert "the classifier alone" not in capsys.readouterr().out
+    assert [row["step"] for row in read(folder / "history.json")] == [2, 4]
+
+    config = read(folder / "head" / "config.json")
+    assert config == {"task": "classification", **dataclasses.asdict(head_phase(fine_tuning))}
+    names = read(folder / "labels.json")["labels"]
+    assert len(names) == 3 and read(folder / "head" / "labels.json")["labels"] == names
+    before, head, after = (
+        {v.path: v.numpy() for v in keras.saving.load_model(path).weights}
+        for path in (tiny_run / "best.keras", folder / "head" / "best.keras", folder / "last.keras")
+    )
+
+    def changed(one, other):
+        return {path.split("/")[0] for path in one if np.any(one[path] != other[path])}
+
+    of_the_head = {"predictions/kernel", "predictions/bias"}
+    assert {path for path in before if before[path].shape != head[path].shape} == of_the_head
+    backbone = {path: value for path, value in before.items() if path not in of_the_head}
+    assert changed(backbone, head) == set()
+    # Batch normalization keeps its values in both phases.
+    expected = {"block_16_expand", "block_16_depthwise", "block_16_project", "Conv_1"}
+    assert changed(head, after) == expected | {"predictions"}
+
+
+def test_replicas_shorten_the_run(tiny_recipe, tmp_path, monkeypatch):
+    runs = []
+
+    def run(recipe, folder):
+        runs.append(recipe)
+        return {name: 0.5 for name in evaluate.FIGURES} | {"accuracy_per_class": {}}
+
+    monkeypatch.setattr(train, "run", run)
+    words = as_arguments(tiny_recipe, "shapes", SHAPES)
+    train.main([*words, "--replicas", "2", "--run-dir", str(tmp_path / "run")])
+    (recipe,) = runs
+    assert (recipe.batch_size, recipe.train_steps) == (8, 3)
+    assert recipe.learning_rate == 2 * tiny_recipe.learning_rate
+
+
+def test_the_report_names_the_published_figure(capsys):
+    metrics = {name: 0.5 for name in evaluate.FIGURES} | {"accuracy_per_class": {}}
+    evaluate.print_metrics({**metrics, "published_top1": 0.718})
+    assert "0.7180 (slim, ImageNet 2012 val)" in capsys.readouterr().out
+
+
+PETS = "--dataset class_directory --train-images {tmp}/pets --validation-images"
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "message"),
+    [
+        (evaluate, "--run-dir {tmp}/none", "config.json is missing"),
+        (evaluate, "--run-dir {run} --split holdout", "no split 'holdout'"),
+        (evaluate, "--run-dir {run} --central-crop 2", "central_crop=2.0 must be"),
+        (evaluate, "--run-dir {run} --list {tmp}/x", "go with --images"),
+        (evaluate, "--run-dir {run} --images {tmp}/pets", "know the classes cat, dog"),
+        (evaluate, "--run-dir {run} --images {tmp}/pets --by-index", "has 2: by index"),
+        (evaluate, "--run-dir {run} --images {tmp}/broken", "cat/broken.jpg: "),
+        (
+            evaluate,
+            "--run-dir {run} --images {tmp} --list {tmp}/list.txt --class-names {tmp}/names.txt",
+            "has class index 2, but there are 2 classes",
+        ),
+        (evaluate, "--model {run}/best.keras", "best.keras.labels.json is missing"),
+        (evaluate, "--model {tmp}/broken.keras", "broken.keras is not a readable"),
+        (predict, "--run-dir {run} {tmp}/missing.jpg", "no pictures at"),
+        (predict, "--run-dir {run} {tmp}/good.png {tmp}/broken.jpg", "broken.jpg"),
+        (
+            predict,
+            "--run-dir {run} {tmp}/good.png --class-names {tmp}/names.txt",
+            "names.txt has 2: by index",
+        ),
+        (train, "--run-dir {tmp}/broken.jpg", "no empty folder"),
+        (train, "--run-dir {tmp}/new --dataset no_such_set", "'no_such_set'"),
+        (train, "--run-dir {tmp}/new --dataset class_directory", "needs pictures of train"),
+        (train, "--run-dir {tmp}/new --train-images x", "does not apply to data set"),
+        (train, "--run-dir {tmp}/new --train-split train[:0]", "empty"),
+        (train, "--run-dir {tmp}/new --replicas 0", "replicas=0 must be at least 1"),
+        (train, f"--run-dir {{tmp}}/new {PETS} {{tmp}}/empty", "'dog' is empty; add"),
+        (train, f"--run-dir {{tmp}}/new {PETS} {{tmp}}/fewer", "fewer lacks 'dog'"),
+        (train, f"--run-dir {{tmp}}/new {PETS} {{tmp}}/broken", "cat/broken.jpg: the image is"),
+    ],
+)
+def test_bad_input_ends_in_one_message(
+    module, words, message, tiny_run, tiny_recipe, tmp_path, capsys
+):
+    (tmp_path / "broken.keras").write_bytes(b"not a zip file")
+    picture = Image.fromarray(np.zeros((50, 50, 3), np.uint8))
+    picture.save(tmp_path / "good.png")
+    for name in ("pets/cat", "pets/dog", "fewer/cat", "empty/cat", "broken/cat", "broken/dog"):
+        (tmp_path / name).mkdir(parents=True)
+        picture.save(tmp_path / name / "1.png")
+    (tmp_path / "empty" / "dog").mkdir()
+    for path in (tmp_path / "broken.jpg", tmp_path / "broken" / "cat" / "broken.jpg"):
+        path.write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    (tmp_path / "list.txt").write_text("pets/cat/1.png 0\npets/dog/1.png 2\n")
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    before = sorted(tmp_path.rglob("*"))
+    words = words.format(tmp=tmp_path, run=tiny_run).split()
+    if module is train:
+        words = [*as_arguments(tiny_recipe, "shapes", SHAPES), *words]
+    with pytest.raises(SystemExit) as ended:
+        module.main(words)
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_skipped_images_are_counted(tiny_run, own_data, tmp_path, capsys):
+    (name,) = [path.name for path in sorted((own_data / "val").iterdir())][:1]
+    (own_data / "val" / name / "broken.jpg").write_bytes(b"nothing")
+    command = ["--run-dir", str(tiny_run), "--output", str(tmp_path / "out")]
+    evaluate.main([*command, "--images", str(own_data / "val"), "--skip-broken"])
+    assert f"1 unreadable pictures of validation were left out: {name}/" in capsys.readouterr().out
+    (metrics,) = (tmp_path / "out").glob("metrics_*.json")
+    assert read(metrics)["skipped"] == {"validation": 1}
+
+
+@pytest.mark.parametrize("words", [["--height", "31"], ["--train-from", "block_13"]])
+def test_a_recipe_that_does_not_fit_is_refused_at_the_door(words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.main(["--recipe", "shapes", *words, "--run-dir", str(tmp_path / "run")])
+    assert ended.value.code == 2 and "error: " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

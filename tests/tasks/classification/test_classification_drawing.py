@@ -1,0 +1,52 @@
+"""Pictures of results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tasks.classification.drawing import captioned, draw_confusion, draw_examples
+
+GREEN, RED = (96, 208, 96), (255, 112, 96)
+
+
+def colors(picture):
+    return {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+
+
+def test_right_is_green_and_wrong_is_red():
+    names = [f"class {i}" for i in range(3)]
+    perfect = draw_confusion(np.diag([5, 3, 9]), names)
+    assert GREEN in colors(perfect) and RED not in colors(perfect)
+    assert perfect.shape[0] == perfect.shape[1] and perfect.dtype == np.uint8
+    wrong = draw_confusion(np.array([[0, 5, 0], [3, 0, 0], [0, 0, 0]]), names)
+    assert RED in colors(wrong) and GREEN not in colors(wrong)
+    # A class without examples has a row that is as empty as the background.
+    assert np.ptp(wrong[-10:, -70:].reshape(-1, 3), axis=0).max() == 0
+
+
+@pytest.mark.parametrize(("count", "side"), [(61, 976), (1000, 1000), (1500, 1500)])
+def test_of_many_classes_each_is_a_line(count, side):
+    picture = draw_confusion(np.eye(count, dtype=int), [str(i) for i in range(count)])
+    assert picture.shape == (side, side, 3)
+    np.testing.assert_array_equal(picture[0, 0], GREEN)
+    np.testing.assert_array_equal(picture[0, -1], (32, 32, 32))
+
+
+@pytest.mark.parametrize("shape", [(10, 200, 3), (300, 20, 3), (1, 1000, 3)])
+def test_any_picture_fits_its_tile(shape):
+    image = np.full(shape, 255, np.uint8)
+    tile = captioned(image, [("a name that is longer than the tile is wide", RED)], side=64)
+    assert tile.shape[1] == 64 and 64 < tile.shape[0] < 96
+    drawn = np.argwhere((tile[:64] > 200).all(axis=-1))
+    height, width = np.ptp(drawn, axis=0) + 1
+    assert max(height, width) == 64
+    assert (tile[64:, -2:] == (32, 32, 32)).all()  # the text ends before
+
+
+def test_examples_lie_side_by_side():
+    images = [np.full((20, 30, 3), 128, np.uint8)] * 7
+    names = ["cat"] * 7
+    sheet = draw_examples(images, names, [0.1] * 7, ["dog"] * 6 + ["cat"], [0.8] * 7)
+    assert sheet.shape[1] == 6 * 180 + 4 and 2 * 176 < sheet.shape[0] < 500
+    assert RED in colors(sheet) and GREEN in colors(sheet)
