@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -83,6 +84,8 @@ class Worker:
     Args:
         name: of the program, for messages.
         command: starts a process that calls `serve`.
+        pause: stop the whole process between steps. For programs with threads that would go on
+            working for the next step.
 
     Attributes:
         facts: what the worker's `build` reported.
@@ -93,8 +96,9 @@ class Worker:
         RuntimeError: if the process ended.
     """
 
-    def __init__(self, name: str, command: Sequence[str]):
+    def __init__(self, name: str, command: Sequence[str], pause: bool = False):
         self.name = name
+        self._pause = pause
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
@@ -105,6 +109,7 @@ class Worker:
         if "refused" in self.facts:
             self.close()
             raise InputError(self.facts["refused"])
+        self._signal(signal.SIGSTOP)
 
     def step(self) -> dict[str, float]:
         """Has one step done.
@@ -113,13 +118,21 @@ class Worker:
             ms, cpu_ms (processor time of all threads), idle_cpu_ms (processor time spent while
             waiting for the request) and peak_memory_mib.
         """
+        self._signal(signal.SIGCONT)
         self._process.stdin.write("\n")
-        return self._reply()
+        reply = self._reply()
+        self._signal(signal.SIGSTOP)
+        return reply
 
     def close(self) -> None:
         """Ends the process."""
+        self._signal(signal.SIGCONT)
         self._process.stdin.close()
         self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pause:
+            self._process.send_signal(number)
 
     def _reply(self) -> dict:
         line = self._process.stdout.readline()
@@ -129,12 +142,13 @@ class Worker:
         return json.loads(line)
 
 
-def compare(commands: dict[str, Sequence[str]], rounds: int) -> dict[str, Any]:
+def compare(commands: dict[str, Sequence[str]], rounds: int, pause: bool = False) -> dict[str, Any]:
     """Times programs against the first of them, which must be there; others may be missing.
 
     Args:
         commands: program name to the command that starts its worker.
         rounds: timed steps of each program.
+        pause: see `Worker`.
 
     Returns:
         {"rows": summary a program, "unavailable": {name: reason}, "environment": ...,
@@ -146,7 +160,7 @@ def compare(commands: dict[str, Sequence[str]], rounds: int) -> dict[str, Any]:
     try:
         for name, command in commands.items():
             try:
-                workers.append(Worker(name, command))
+                workers.append(Worker(name, command, pause))
             except ImportError as error:
                 if not workers:
                     raise
