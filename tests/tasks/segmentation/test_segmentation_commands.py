@@ -96,14 +96,33 @@ def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
     assert Image.open(picture).width > 2 * 96
 
 
-def test_options_of_evaluation_reach_the_network(tiny_run, tiny_recipe, tmp_path):
+@pytest.fixture
+def colourful_run(tiny_run, tmp_path):
+    """The tiny run with a last layer that sees all classes, not the background alone."""
+    folder = tmp_path / "colourful"
+    folder.mkdir()
+    for name in ("config.json", "labels.json"):
+        (folder / name).write_bytes((tiny_run / name).read_bytes())
+    model = keras.saving.load_model(tiny_run / "best.keras")
+    logits = model.get_layer("logits")
+    rng = np.random.default_rng(0)
+    logits.set_weights([rng.normal(size=w.shape) for w in logits.get_weights()])
+    model.save(folder / "best.keras")
+    return folder
+
+
+def test_options_of_evaluation_reach_the_network(colourful_run, tiny_recipe, tmp_path):
     """Against the same done by hand, one image after the other."""
+    evaluate.main(["--run-dir", str(colourful_run), "--output", str(tmp_path)])
+    (path,) = tmp_path.glob("metrics_*65x65_stride8.json")
+    plain = read(path)
+    assert sum(bool(iou) for iou in plain["IoU_per_class"].values()) > 3
     words = ["--output-stride", "8", "--scales", "0.75", "1.25", "--flip", "--size", "97", "65"]
-    evaluate.main(["--run-dir", str(tiny_run), "--output", str(tmp_path), *words])
+    evaluate.main(["--run-dir", str(colourful_run), "--output", str(tmp_path), *words])
     (path,) = tmp_path.glob("metrics_*97x65_stride8_scales_75_125_flip.json")
     metrics = read(path)
     assert metrics["output_stride"] == 8 and metrics["flip"] is True
-    model = keras.saving.load_model(tiny_run / "best.keras")
+    model = keras.saving.load_model(colourful_run / "best.keras")
     model = with_output_stride(model, 8, (97, 65, 3))
     predictor = make_predictor(model, (0.75, 1.25), flip=True)
     source = open_source(tiny_recipe)
@@ -113,6 +132,7 @@ def test_options_of_evaluation_reach_the_network(tiny_run, tiny_recipe, tmp_path
         confusion.add(mask, segment(predictor, decode(example["image"]).numpy(), (97, 65)))
     for name in evaluate.FIGURES:
         assert metrics[name] == pytest.approx(confusion.metrics()[name], abs=1e-3)
+    assert abs(metrics["pixel_accuracy"] - plain["pixel_accuracy"]) > 0.01
 
 
 def test_predict_writes_masks_and_overlays(tiny_run, tmp_path):
