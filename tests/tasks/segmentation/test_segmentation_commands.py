@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from recipe_arguments import as_arguments
 
-from keras_mnv2.segmentation import model_output_stride, with_output_stride
+from keras_mnv2.segmentation import with_output_stride
 from tasks.common.images import decode
 from tasks.common.run_folder import load_recipe
 from tasks.datasets.masks import decode_mask
@@ -44,45 +44,30 @@ def test_a_run_folder_holds_everything(tiny_run, tiny_recipe):
     assert labels[0] == "background" and len(labels) == 11
 
 
-def test_the_coarse_steps_come_first(tiny_run, tiny_recipe):
-    coarse = read(tiny_run / "coarse" / "config.json")
-    assert (coarse["output_stride"], coarse["train_steps"]) == (32, 2)
-    assert coarse["learning_rate"] == tiny_recipe.coarse_learning_rate
-    assert [row["step"] for row in read(tiny_run / "coarse" / "history.json")] == [2]
-    strides = [
-        model_output_stride(keras.saving.load_model(tiny_run / name))
-        for name in ("coarse/last.keras", "last.keras")
-    ]
-    assert strides == [32, 16]
-
-
 class Killed(BaseException):
     """Stands for the end of the process: no handler of the training loop expects it."""
 
 
-@pytest.mark.parametrize("dies_at", [1, 2])
-def test_an_interrupted_run_goes_on(dies_at, tiny_recipe, tmp_path, monkeypatch):
-    """In the coarse steps, and after them."""
+def test_an_interrupted_run_goes_on(tiny_recipe, tmp_path, monkeypatch):
     recipe = dataclasses.replace(tiny_recipe, validation_split="validation[:2]")
     folder = tmp_path / "run"
     measure = evaluate.evaluate
     calls = []
 
-    def dies(*arguments):
+    def dies_in_the_second_evaluation(*arguments):
         calls.append(arguments)
-        if len(calls) == dies_at:
+        if len(calls) == 2:
             raise Killed
         return measure(*arguments)
 
-    monkeypatch.setattr(train, "evaluate", dies)
+    monkeypatch.setattr(train, "evaluate", dies_in_the_second_evaluation)
     with pytest.raises(Killed):
         train.run(recipe, folder)
-    assert (folder / "coarse" / "metrics.json").exists() == (dies_at == 2)
-    trained = (folder / "coarse" / "last.keras").stat().st_mtime_ns
+    first = read(folder / "history.json")
+    assert [row["step"] for row in first] == [3]
     train.run(recipe, folder)
-    assert [row["step"] for row in read(folder / "history.json")] == [3, 5]
-    if dies_at == 2:
-        assert (folder / "coarse" / "last.keras").stat().st_mtime_ns == trained
+    history = read(folder / "history.json")
+    assert [row["step"] for row in history] == [3, 5] and history[:1] == first
 
 
 def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
@@ -205,7 +190,6 @@ def test_evaluation_and_training_on_a_folder_of_masks(
         train_split="train",
         validation_split="train",
         batch_size=2,
-        coarse_steps=0,
     )
     train.main([*as_arguments(recipe, "shapes", SHAPES), "--run-dir", str(tmp_path / "own_run")])
     assert len(read(tmp_path / "own_run" / "labels.json")["labels"]) == 12

@@ -27,8 +27,8 @@ def test_training_batches_repeat_with_the_seed(source, tiny_recipe):
     first, second = batches(source, recipe), batches(source, recipe)
     other = batches(source, dataclasses.replace(recipe, seed=1))
     for (images, masks), (same_images, same_masks) in zip(first, second, strict=True):
-        assert images.shape == (4, 65, 33, 3) and images.dtype == np.uint8
-        assert masks.shape == (4, 65, 33, 1) and masks.dtype == np.uint8
+        assert images.shape == (4, 49, 33, 3) and images.dtype == np.uint8
+        assert masks.shape == (4, 49, 33, 1) and masks.dtype == np.uint8
         assert set(np.unique(masks)) <= {*range(11), VOID}
         np.testing.assert_array_equal(images, same_images)
         np.testing.assert_array_equal(masks, same_masks)

@@ -24,7 +24,7 @@ from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
         ({"width": 1}, "width=1 must be a multiple of the output stride 16 plus 1, such as 17"),
         ({"height": 505, "output_stride": 16}, "such as 513"),
         ({"evaluation_output_stride": 4}, "evaluation_output_stride=4 must be 8, 16 or 32"),
-        ({"coarse_steps": 9, "height": 497}, "a multiple of the output stride 32 plus 1"),
+        ({"evaluation_output_stride": 32, "height": 497}, "multiple of the output stride 32 plus"),
         ({"crop_width": 100}, "crop_width=100 must be a multiple of the output stride 16 plus 1"),
         ({"top_k_percent_pixels": 25.0}, "top_k_percent_pixels=25.0"),
         ({"max_scale": 0.25}, "max_scale=0.25 must be at least min_scale"),
@@ -91,14 +91,16 @@ def test_the_network_is_that_of_the_paper(aspp, parameters):
 
 
 def test_training_crops_go_through_the_layers_of_the_whole_images():
-    recipe = dataclasses.replace(RECIPES["shapes"], height=65, width=49, crop_height=33)
+    recipe = dataclasses.replace(
+        RECIPES["shapes"], height=65, width=97, crop_height=33, crop_width=None
+    )
     model = build_model(recipe, 3)
     trainer = at_crop_size(model, recipe)
-    assert model.input_shape == (None, 65, 49, 3) and trainer.input_shape == (None, 33, 49, 3)
+    assert model.input_shape == (None, 65, 97, 3) and trainer.input_shape == (None, 33, 97, 3)
     variables = [id(variable) for variable in model.variables]
     assert [id(variable) for variable in trainer.variables] == variables
-    images = np.random.default_rng(0).integers(0, 256, (2, 33, 49, 3), np.uint8)
-    expected = with_output_stride(model, input_shape=(33, 49, 3))(images)
+    images = np.random.default_rng(0).integers(0, 256, (2, 33, 97, 3), np.uint8)
+    expected = with_output_stride(model, input_shape=(33, 97, 3))(images)
     np.testing.assert_array_equal(trainer(images), expected)
     whole = dataclasses.replace(recipe, crop_height=None)
     assert at_crop_size(model, whole) is model
