@@ -19,7 +19,7 @@ from tasks.common.images import decode
 from tasks.common.run_folder import load_recipe
 from tasks.datasets.masks import decode_mask
 from tasks.segmentation import evaluate, predict, train
-from tasks.segmentation.data import open_source
+from tasks.segmentation.data import evaluation_dataset, open_source
 from tasks.segmentation.inference import make_predictor, segment
 from tasks.segmentation.mean_iou import ConfusionMatrix
 from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
@@ -82,7 +82,7 @@ def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
 
 
 @pytest.fixture
-def colourful_run(tiny_run, tmp_path):
+def colourful_run(tiny_run, tiny_recipe, tmp_path):
     """The tiny run with a last layer that sees all classes, not the background alone."""
     folder = tmp_path / "colourful"
     folder.mkdir()
@@ -91,7 +91,12 @@ def colourful_run(tiny_run, tmp_path):
     model = keras.saving.load_model(tiny_run / "best.keras")
     logits = model.get_layer("logits")
     rng = np.random.default_rng(0)
-    logits.set_weights([rng.normal(size=w.shape) for w in logits.get_weights()])
+    kernel = rng.normal(size=logits.kernel.shape)
+    logits.set_weights([kernel, np.zeros(11)])
+    images = next(iter(evaluation_dataset(open_source(tiny_recipe), tiny_recipe, "train")))[0]
+    found = keras.Model(model.inputs, logits.output)(images, training=False).numpy()
+    mean, spread = found.mean(axis=(0, 1, 2)), found.std(axis=(0, 1, 2))
+    logits.set_weights([kernel / spread, -mean / spread])
     model.save(folder / "best.keras")
     return folder
 
