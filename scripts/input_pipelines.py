@@ -135,6 +135,8 @@ def our_recipe(program: Program) -> Any:
         data_dir=str(folder / "prepared"),
         train_images=str(folder / "images"),
         batch_size=program.batch_size,
+        # A step takes as long from any weights, and these need no download.
+        backbone_weights=None,
         **{name: str(value) if isinstance(value, Path) else value for name, value in files.items()},
     )
 

@@ -13,7 +13,7 @@ from tasks.classification.augmentation import (
 )
 from tasks.classification.recipes import ClassificationRecipe
 from tasks.common.chance import apply_if, coin
-from tasks.common.images import decode, decode_window, decoded_size
+from tasks.common.images import decode, decode_window, decoded_size, whole_grey_levels
 from tasks.common.pipeline import seeded_examples
 from tasks.datasets.classification_source import ClassificationSource, open_classification_source
 
@@ -150,5 +150,4 @@ def balanced_weights(source: ClassificationSource, split: str) -> np.ndarray:
 
 
 def _resize(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    # Whole grey levels: a quarter of the bytes on the way to the device.
-    return tf.cast(tf.round(tf.image.resize(image, (height, width))), tf.uint8)
+    return whole_grey_levels(tf.image.resize(image, (height, width)))

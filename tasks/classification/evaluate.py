@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +24,7 @@ from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
 from tasks.common.images import decode
 from tasks.common.pictures import write_picture
-from tasks.common.trained import add_model_arguments
+from tasks.common.trained import add_model_arguments, result_name
 from tasks.datasets.classification_source import ClassificationSource
 
 FIGURES = ("top1", "top5", "balanced_accuracy", "cross_entropy")
@@ -168,8 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{trained.path} on {source.name}, split {split}, {len(results.labels)} images:")
     print_metrics(metrics)
 
-    # Results of several evaluations lie beside each other in one folder.
-    name = "_".join(re.findall(r"\w+", f"{trained.path.stem} {source.name} {split}"))
+    name = result_name(trained.path.stem, source.name, split)
     about = {
         "model": str(trained.path),
         "dataset": source.name,

@@ -7,11 +7,7 @@ import keras
 from keras_mnv2 import MobileNetV2
 from keras_mnv2.weights import load_weights
 from tasks.classification.recipes import ClassificationRecipe
-from tasks.common.network import (
-    freeze_batch_normalization,
-    kernel_regularizer,
-    silence_residual_branches,
-)
+from tasks.common.network import check_initial_weights, initialize, kernel_regularizer
 from tasks.common.optimization import make_optimizer
 
 
@@ -20,6 +16,7 @@ def build_model(recipe: ClassificationRecipe, num_classes: int) -> keras.Model:
 
     It takes RGB values 0..255 and returns float32 class probabilities [batch, num_classes].
     """
+    check_initial_weights(recipe)
     keras.config.set_dtype_policy(recipe.precision)
     model = MobileNetV2(
         input_shape=(recipe.height, recipe.width, 3),
@@ -30,15 +27,10 @@ def build_model(recipe: ClassificationRecipe, num_classes: int) -> keras.Model:
         bn_momentum=recipe.bn_momentum,
         kernel_regularizer=kernel_regularizer(recipe),
     )
-    if recipe.zero_init_residual:
-        silence_residual_branches(model)
-    if recipe.init_weights:
-        load_weights(model, recipe.init_weights)
     if recipe.backbone_weights:
         backbone = keras.Model(model.inputs, model.get_layer("out_relu").output)
         load_weights(backbone, recipe.backbone_weights)
-    if recipe.freeze_bn:
-        freeze_batch_normalization(model)
+    initialize(model, recipe)
     if recipe.train_from:
         freeze_before(model, recipe.train_from)
     return model

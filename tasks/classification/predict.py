@@ -17,8 +17,8 @@ from tasks.classification.inference import classify, make_predictor
 from tasks.classification.trained import load_trained
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
-from tasks.common.images import encode_upright, inspect
-from tasks.common.picture_files import find_pictures
+from tasks.common.images import encode_upright
+from tasks.common.picture_files import readable_pictures
 from tasks.common.trained import add_model_arguments
 from tasks.datasets.class_files import read_class_names
 
@@ -54,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.top < 1:
         parser.error(f"--top {arguments.top} must be at least 1")
 
-    paths = find_pictures(arguments.pictures)
-    for path in paths:  # A broken one ends the command before anything is written.
-        inspect(path)
+    paths = readable_pictures(arguments.pictures)
     trained = load_trained(arguments)
     names = trained.shown_names()
     if arguments.class_names:

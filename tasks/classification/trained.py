@@ -14,6 +14,7 @@ from keras_mnv2.mobilenet_v2 import scale_image
 from tasks.classification.recipes import ClassificationRecipe
 from tasks.common.run_folder import read_json
 from tasks.common.trained import find_model, load_model, read_labels
+from tasks.common.wording import first_of_all
 from tasks.datasets.classification_source import ClassificationSource
 
 
@@ -90,10 +91,10 @@ class TrainedClassifier:
             index = {name: i for i, name in enumerate(self.label_names)}
             if unknown := [name for name in data if name not in index]:
                 raise ValueError(
-                    f"{self.path} does not know the classes {_shorten(unknown)} of data set "
-                    f"{source.name}; it has {_shorten(self.label_names)}: evaluate on a data set "
-                    "of its classes, or say with --by-index that class i of the one is class i of "
-                    "the other"
+                    f"{self.path} does not know the classes {first_of_all(unknown)} of data set "
+                    f"{source.name}; it has {first_of_all(self.label_names)}: evaluate on a data "
+                    "set of its classes, or say with --by-index that class i of the one is class i "
+                    "of the other"
                 )
             return np.array([index[name] for name in data]), self.label_names
         names = self.names_by_index(data, f"data set {source.name}")
@@ -142,8 +143,3 @@ def _label_names(path: Path, count: int) -> tuple[str, ...] | None:
         return None
     (names,) = read_labels(path, ("labels",), count)
     return names
-
-
-def _shorten(names) -> str:
-    names = list(names)
-    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")

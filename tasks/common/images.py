@@ -76,6 +76,11 @@ def encode_upright(path: str | os.PathLike) -> bytes:
     return encode_png(_read_rgb(path, data))
 
 
+def whole_grey_levels(image: tf.Tensor) -> tf.Tensor:
+    """Float 0..255 to uint8: a quarter of the bytes on the way to the device."""
+    return tf.saturate_cast(tf.round(image), tf.uint8)
+
+
 def encode_png(pixels: np.ndarray) -> bytes:
     """uint8 array [height, width] or [height, width, 3] -> PNG bytes."""
     buffer = io.BytesIO()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tasks.common.images import inspect
+
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
     """Files, folders (their pictures, not those of folders inside) and globs to a list of files.
@@ -35,6 +37,18 @@ def find_pictures(patterns: Sequence[str]) -> list[Path]:
             raise ValueError(f"no pictures at {pattern!r}: give picture files, folders or globs")
         found.update(dict.fromkeys(paths))
     return list(found)
+
+
+def readable_pictures(patterns: Sequence[str]) -> list[Path]:
+    """`find_pictures` that looks at all of them, so that a broken one is found before any work.
+
+    Raises:
+        ValueError: as `find_pictures`; an `ImageError` for the first unreadable file.
+    """
+    paths = find_pictures(patterns)
+    for path in paths:
+        inspect(path)
+    return paths
 
 
 def _is_picture(path: Path, extensions: set[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,11 @@ def load_model(path: Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # zip, JSON and HDF5 errors of many types
         raise ValueError(f"{path} is not a readable .keras file: {error}") from error
+
+
+def result_name(*words: str) -> str:
+    """What tells the results of several evaluations apart that lie in one folder."""
+    return "_".join(re.findall(r"\w+", " ".join(words)))
 
 
 def write_labels(path: Path, **columns: Sequence[Any]) -> None:

@@ -10,14 +10,12 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
-from tqdm.auto import tqdm
 
-from tasks.common.images import ImageError, ImageInfo, encode_upright, inspect
+from tasks.common.images import ImageError, encode_upright, inspect
 from tasks.datasets.class_files import (
     ClassDirectoryError,
     LabelledFile,
@@ -29,6 +27,7 @@ from tasks.datasets.class_files import (
     read_class_names,
     read_list,
 )
+from tasks.datasets.file_checks import look_at_all
 from tasks.datasets.file_digest import file_digest, folder_digest
 
 
@@ -221,25 +220,18 @@ def _check_pictures(
 
 
 def _check_split(folder: str, files: Sequence[LabelledFile]) -> _CheckedSplit:
-    """Decodes all files, in threads as Pillow decodes without holding the interpreter lock."""
-
-    def try_inspect(file: LabelledFile) -> ImageInfo | ImageError:
-        try:
-            return inspect(os.path.join(folder, file.name))
-        except ImageError as error:
-            return error
-
+    """Decodes all files."""
     content = _CheckedSplit({}, {})
-    with ThreadPool(os.cpu_count()) as pool:
-        # In chunks, as a million single tasks would take gigabytes.
-        looks = pool.imap(try_inspect, files, chunksize=16)
-        # disable=None: a bar on a terminal only.
-        looks = tqdm(looks, f"Checking pictures of {folder}", len(files), disable=None)
-        for file, look in zip(files, looks, strict=True):
-            if isinstance(look, ImageError):
-                content.broken[file.name] = str(look)
-            else:
-                content.files[file] = look.tensorflow_reads_it
+    for file, look in look_at_all(
+        lambda file: inspect(os.path.join(folder, file.name)),
+        files,
+        f"Checking pictures of {folder}",
+        ImageError,
+    ):
+        if isinstance(look, ImageError):
+            content.broken[file.name] = str(look)
+        else:
+            content.files[file] = look.tensorflow_reads_it
     return content
 
 

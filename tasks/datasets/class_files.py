@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-SHOWN_PROBLEMS = 10
+from tasks.common.wording import SHOWN_PROBLEMS, first_of, problem_list
 
 
 class ClassDirectoryError(ValueError):
@@ -26,10 +26,7 @@ def raise_any(headline: str, problems: Sequence[str]) -> None:
     """Raises one `ClassDirectoryError` with the first ten of the problems, if there are any."""
     if not problems:
         return
-    lines = [f"{headline} ({len(problems)}):", *problems[:SHOWN_PROBLEMS]]
-    if len(problems) > SHOWN_PROBLEMS:
-        lines.append(f"... and {len(problems) - SHOWN_PROBLEMS} more")
-    raise ClassDirectoryError("\n  ".join(lines))
+    raise ClassDirectoryError(problem_list(f"{headline} ({len(problems)}):", problems))
 
 
 def find_classes(folder: str | os.PathLike) -> tuple[str, ...]:
@@ -68,7 +65,7 @@ def find_class_files(folder: str | os.PathLike) -> dict[str, list[str]]:
         elif folders:
             problems.append(
                 f"{name!r} holds the folder{'s' * (len(folders) > 1)} "
-                f"{', '.join(map(repr, folders[:3]))}{', ...' * (len(folders) > 3)}; a class "
+                f"{first_of([*map(repr, folders)])}; a class "
                 "holds pictures only: move them up, or give the folder that holds the classes"
             )
     raise_any(f"{folder}: unusable class folders", problems)

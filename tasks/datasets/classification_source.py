@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import tensorflow_datasets as tfds
 
+from tasks.common.wording import SHOWN_PROBLEMS, first_of
 from tasks.datasets import shapes as _shapes  # noqa: F401 - registers the builder
 from tasks.datasets.class_directory import ClassDirectory, ClassDirectoryConfig, ClassFiles
 from tasks.datasets.class_files import ClassDirectoryError
@@ -21,7 +22,6 @@ from tasks.datasets.tfds_classification import (
 from tasks.datasets.tfds_detection import tfds_categories
 
 _OWN_FILES = "read folders of pictures you have with 'class_directory'"
-_SHOWN_FILES = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ def _open_class_directory(
     source = _from_builder("class_directory", ClassDirectory(config=config, data_dir=data_dir))
     for split, names in source.skipped.items():
         if names:
-            some = ", ".join(names[:_SHOWN_FILES]) + ", ..." * (len(names) > _SHOWN_FILES)
+            some = first_of(names, SHOWN_PROBLEMS)
             print(f"{len(names)} unreadable pictures of {split} were left out: {some}", flush=True)
     return source
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm.auto import tqdm
 
 from tasks.common.images import ImageError, ImageInfo, inspect
 from tasks.datasets.coco_json import (
@@ -21,6 +17,7 @@ from tasks.datasets.coco_json import (
     load_json,
     unique_ids,
 )
+from tasks.datasets.file_checks import look_at_all
 
 # Boxes may stick out of the image by the rounding of an annotation tool; they are clipped.
 ROUNDING_PIXELS = 2.0
@@ -116,25 +113,19 @@ def _image_records(images: list[dict], problems: Problems) -> dict[int, dict]:
 def _inspect_files(
     records: dict[int, dict], folder: Path, problems: Problems
 ) -> dict[int, ImageInfo]:
-    """Decodes all files, in threads as Pillow decodes without holding the interpreter lock."""
-
-    def try_inspect(record: dict) -> ImageInfo | ImageError:
-        try:
-            return inspect(folder / record["file_name"])
-        except ImageError as error:
-            return error
-
+    """Decodes all files."""
     infos = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks: Iterator = pool.map(try_inspect, records.values())
-        # disable=None: a bar on a terminal only.
-        looks = tqdm(looks, f"Checking images of {folder}", len(records), disable=None)
-        for (image_id, record), look in zip(records.items(), looks, strict=True):
-            if isinstance(look, ImageError):
-                problems.add(f"image id {image_id}: {look}")
-                continue
-            infos[image_id] = look
-            _check_size(image_id, record, look, problems)
+    for (image_id, record), look in look_at_all(
+        lambda item: inspect(folder / item[1]["file_name"]),
+        list(records.items()),
+        f"Checking images of {folder}",
+        ImageError,
+    ):
+        if isinstance(look, ImageError):
+            problems.add(f"image id {image_id}: {look}")
+            continue
+        infos[image_id] = look
+        _check_size(image_id, record, look, problems)
     return infos
 
 

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 
-_SHOWN_PROBLEMS = 10
+from tasks.common.wording import SHOWN_PROBLEMS, problem_list
 
 
 class AnnotationError(ValueError):
@@ -40,17 +40,14 @@ class Problems:
 
     def add(self, problem: str) -> None:
         self.count += 1
-        if self.count <= _SHOWN_PROBLEMS:
+        if self.count <= SHOWN_PROBLEMS:
             self.found.append(problem)
 
     def raise_any(self) -> None:
         if not self.count:
             return
-        lines = [f"{self.source}: {self.count} problem{'s' * (self.count > 1)} in this data set"]
-        lines += self.found
-        if self.count > len(self.found):
-            lines.append(f"... and {self.count - len(self.found)} more")
-        raise AnnotationError("\n  ".join(lines))
+        headline = f"{self.source}: {self.count} problem{'s' * (self.count > 1)} in this data set"
+        raise AnnotationError(problem_list(headline, self.found, self.count))
 
 
 def load_json(path: str | os.PathLike) -> dict:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from tasks.common.picture_files import find_pictures
+from tasks.common.wording import first_of
 from tasks.datasets.file_digest import folder_digest
 from tasks.datasets.mask_labels import MaskLabels, read_mask_labels
 from tasks.datasets.mask_pairs import MaskPair, check_pairs, mask_features, pair_examples
@@ -57,25 +58,22 @@ class MaskFolders:
             times = Counter(path.stem for path in paths)
             if twice := [name for name in times if times[name] > 1]:
                 raise MaskError(
-                    f"{folder}: several {what} share a name ({_some(twice)}) and {rule}; rename "
-                    "them, and keep images and masks in folders of their own"
+                    f"{folder}: several {what} share a name ({first_of(sorted(twice))}) and "
+                    f"{rule}; rename them, and keep images and masks in folders of their own"
                 )
         if bare := [by_name[name].name for name in by_name.keys() - masks.keys()]:
             raise MaskError(
                 f"{self.images}: {len(bare)} of {len(images)} images have no mask in {self.masks} "
-                f"({_some(bare)}); {rule}: rename or add the masks, or move the images away"
+                f"({first_of(sorted(bare))}); {rule}: rename or add the masks, or move the images "
+                "away"
             )
         if unused := [masks[name].name for name in masks.keys() - by_name.keys()]:
             raise MaskError(
                 f"{self.masks}: {len(unused)} of {len(masks)} masks have no image in "
-                f"{self.images} ({_some(unused)}); {rule}: add the images or move the masks away"
+                f"{self.images} ({first_of(sorted(unused))}); {rule}: add the images or move the "
+                "masks away"
             )
         return tuple(MaskPair(name, image, masks[name]) for name, image in by_name.items())
-
-
-def _some(names: Iterable[str]) -> str:
-    names = sorted(names)
-    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

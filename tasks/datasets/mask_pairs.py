@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm.auto import tqdm
 
 from tasks.common.images import ImageError, encode_png, encode_upright, inspect
+from tasks.datasets.file_checks import look_at_all
 from tasks.datasets.mask_labels import MaskLabels
 from tasks.datasets.masks import MaskError, read_mask
 
@@ -35,7 +33,7 @@ class MaskPair:
 
 
 def check_pairs(pairs: Sequence[MaskPair], labels: MaskLabels, title: str) -> None:
-    """Reads all images and masks, in threads as Pillow decodes without the interpreter lock.
+    """Reads all images and masks.
 
     Args:
         pairs: of a split.
@@ -45,18 +43,10 @@ def check_pairs(pairs: Sequence[MaskPair], labels: MaskLabels, title: str) -> No
     Raises:
         MaskError: the first unusable file, and how many others there are.
     """
-
-    def problem(pair: MaskPair) -> str | None:
-        try:
-            _check_pair(pair, labels)
-        except (ImageError, MaskError) as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # disable=None: a bar on a terminal only.
-        checks = tqdm(pool.map(problem, pairs), title, len(pairs), disable=None)
-        problems = [found for found in checks if found]
+    checks = look_at_all(
+        lambda pair: _check_pair(pair, labels), pairs, title, (ImageError, MaskError)
+    )
+    problems = [str(problem) for _, problem in checks if problem]
     if problems:
         others = f" ({len(problems) - 1} more files have problems)" if len(problems) > 1 else ""
         raise MaskError(problems[0] + others)

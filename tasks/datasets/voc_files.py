@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from tasks.common.wording import first_of
 from tasks.datasets.file_digest import file_digest, folder_digest
 from tasks.datasets.mask_pairs import MaskPair
 from tasks.datasets.masks import MaskError, read_mask
@@ -199,6 +200,5 @@ def _check_exist(path: Path, folder: Path, names: list[str], extension: str) -> 
     if missing:
         raise MaskError(
             f"{path}: names {len(missing)} files that are not in {folder} "
-            f"({', '.join(missing[:3])}{', ...' * (len(missing) > 3)}); extract the archive "
-            "again or correct the list"
+            f"({first_of(missing)}); extract the archive again or correct the list"
         )

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_mnv2.detection import encode_targets
 from tasks.common.color import photometric_distortion
-from tasks.common.images import decode, decode_window, decoded_size
+from tasks.common.images import decode, decode_window, decoded_size, whole_grey_levels
 from tasks.common.pipeline import seeded_examples
 from tasks.datasets.category_selection import select_categories
 from tasks.datasets.detection_source import DetectionSource, open_detection_source
@@ -42,7 +42,6 @@ def open_source(recipe: DetectionRecipe) -> DetectionSource:
 
 def check_has_objects(source: DetectionSource, split: str) -> None:
     """Raises ValueError if no image of the split has an object, crowds not counted."""
-    source.num_examples(split)
     for example in source.examples(split):
         if not example["is_crowd"].numpy().all():
             return
@@ -140,7 +139,6 @@ def evaluation_dataset(
         image_id [batch], size int32 [batch, 2] (height, width of the original), num_objects
         [batch], and, padded to the batch's longest, boxes, labels, areas, is_crowd.
     """
-    source.num_examples(split)
 
     def prepare(example: dict[str, tf.Tensor]):
         image = decode(example["image"])
@@ -159,6 +157,4 @@ def evaluation_dataset(
 def resized(image: tf.Tensor, recipe: DetectionRecipe, antialias: bool = True) -> tf.Tensor:
     """Any uint8 picture to uint8 of the recipe's input size."""
     size = (recipe.height, recipe.width)
-    # Whole grey levels: a quarter of the bytes on the way to the device.
-    image = tf.saturate_cast(tf.round(resize(image, size, antialias)), tf.uint8)
-    return tf.ensure_shape(image, (*size, 3))
+    return tf.ensure_shape(whole_grey_levels(resize(image, size, antialias)), (*size, 3))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
 from tasks.common.pictures import contact_sheet, write_picture
-from tasks.common.trained import add_model_arguments
+from tasks.common.trained import add_model_arguments, result_name
 from tasks.datasets.detection_source import DetectionSource
 from tasks.detection.coco_evaluation import METRICS, CocoEvaluator
 from tasks.detection.data import decoded, evaluation_dataset, open_source
@@ -145,8 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{trained.path} on {source.name}, split {split}:")
     print_metrics(metrics)
 
-    # Results of several evaluations lie beside each other in one folder.
-    name = "_".join(re.findall(r"\w+", f"{trained.path.stem} {source.name} {split}"))
+    name = result_name(trained.path.stem, source.name, split)
     paths = {
         kind: trained.folder / f"{kind}_{name}.{extension}"
         for kind, extension in (("metrics", "json"), ("detections", "json"), ("pictures", "png"))

@@ -13,13 +13,8 @@ from keras_mnv2.detection import (
     SSDLite,
     detector,
 )
-from keras_mnv2.weights import COCO_CATEGORIES, load_weights
-from tasks.common.network import (
-    check_initial_weights,
-    freeze_batch_normalization,
-    kernel_regularizer,
-    silence_residual_branches,
-)
+from keras_mnv2.weights import COCO_CATEGORIES
+from tasks.common.network import check_initial_weights, initialize, kernel_regularizer
 from tasks.common.optimization import make_optimizer
 from tasks.detection.recipes import DetectionRecipe
 
@@ -37,16 +32,8 @@ def build_model(recipe: DetectionRecipe, label_names: Sequence[str]) -> keras.Mo
         bn_momentum=recipe.bn_momentum,
         kernel_regularizer=kernel_regularizer(recipe),
     )
-    if recipe.zero_init_residual:
-        silence_residual_branches(model)
-    if recipe.init_weights:
-        load_weights(
-            model,
-            recipe.init_weights,
-            class_columns=_coco_columns(label_names) if recipe.init_weights == "coco" else None,
-        )
-    if recipe.freeze_bn:
-        freeze_batch_normalization(model)
+    is_coco = recipe.init_weights == "coco"
+    initialize(model, recipe, class_columns=_coco_columns(label_names) if is_coco else None)
     return model
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
-from tasks.common.images import inspect, read_rgb
-from tasks.common.picture_files import find_pictures
+from tasks.common.images import read_rgb
+from tasks.common.picture_files import readable_pictures
 from tasks.common.pictures import write_picture
 from tasks.common.trained import add_model_arguments
 from tasks.detection.coco_evaluation import coco_results
@@ -63,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     arguments = parser.parse_args(argv)
 
-    paths = find_pictures(arguments.pictures)
-    for path in paths:  # A broken one ends the command before anything is written.
-        inspect(path)
+    paths = readable_pictures(arguments.pictures)
     trained = load_trained(arguments)
     detector = make_detector(trained.model, trained.recipe)
     folder = trained.folder if arguments.output else trained.folder / "predictions"

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from tasks.common.trained import find_model, load_model, read_labels
+from tasks.common.wording import first_of_all
 from tasks.datasets.category_selection import select_categories
 from tasks.datasets.detection_source import DetectionSource
 from tasks.detection.recipes import DetectionRecipe
@@ -43,8 +44,8 @@ class TrainedDetector:
         if unknown := [name for name in self.label_names if name not in source.label_names]:
             raise ValueError(
                 f"{self.path} was trained for labels that data set {source.name} has not: "
-                f"{_shorten(unknown)} (it has {_shorten(source.label_names)}): evaluate on a data "
-                "set of the same categories"
+                f"{first_of_all(unknown)} (it has {first_of_all(source.label_names)}): evaluate on "
+                "a data set of the same categories"
             )
         if left_out := len(source.label_names) - len(self.label_names):
             print(f"not evaluated: {left_out} categories of the data that the model does not know")
@@ -73,8 +74,3 @@ def load_trained(arguments: argparse.Namespace) -> TrainedDetector:
         label_names=label_names,
         category_ids=category_ids,
     )
-
-
-def _shorten(names) -> str:
-    names = list(names)
-    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tasks.common.chance import apply_if, coin
+from tasks.common.images import whole_grey_levels
 from tasks.segmentation.geometry import MEAN_GREY, fitting_size
 from tasks.segmentation.mean_iou import VOID
 
@@ -47,9 +48,8 @@ def random_scale(
     changes = tf.reduce_any(new_size != old_size)
 
     def resized(x: tf.Tensor) -> tf.Tensor:
-        # Whole grey levels: a quarter of the bytes on the way to the device.
         x = tf.image.resize(x, new_size, method="bilinear", antialias=True)
-        return tf.saturate_cast(tf.round(x), tf.uint8)
+        return whole_grey_levels(x)
 
     image = apply_if(changes, resized, image)
     mask = apply_if(changes, lambda x: tf.image.resize(x, new_size, method="nearest"), mask)

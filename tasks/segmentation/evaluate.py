@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
 from tasks.common.images import decode
 from tasks.common.pictures import contact_sheet, write_picture
-from tasks.common.trained import add_model_arguments
+from tasks.common.trained import add_model_arguments, result_name
 from tasks.datasets.masks import decode_mask
 from tasks.datasets.segmentation_source import SegmentationSource
 from tasks.segmentation.data import evaluation_dataset, open_source
@@ -167,14 +166,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("  " + ", ".join(f"{name} {value}" for name, value in how.items()))
     print_metrics(metrics)
 
-    # Results of several evaluations lie beside each other in one folder.
     height, width = trained.recipe.size
     words = [trained.path.stem, source.name, split, f"{height}x{width}"]
     words.append(f"stride{trained.recipe.output_stride}")
     if arguments.scales != [1.0]:
         words.append("scales " + " ".join(f"{100 * scale:g}" for scale in arguments.scales))
     words += ["flip"] * arguments.flip
-    name = "_".join(re.findall(r"\w+", " ".join(words)))
+    name = result_name(*words)
     about = {"model": str(trained.path), "dataset": source.name, "split": split}
     path = trained.folder / f"metrics_{name}.json"
     write_json(path, {**about, **how, **metrics})

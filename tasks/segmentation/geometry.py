@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tasks.common.images import whole_grey_levels
+
 # The image mean of the original, 127.5, in whole grey levels.
 MEAN_GREY = 128
 
@@ -29,8 +31,7 @@ def fit_within(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
     def smaller() -> tf.Tensor:
         resized = tf.image.resize(image, fitting, method="bilinear", antialias=True)
-        # Whole grey levels: a quarter of the bytes on the way to the device.
-        return tf.saturate_cast(tf.round(resized), tf.uint8)
+        return whole_grey_levels(resized)
 
     is_larger = (shape[0] > height) | (shape[1] > width)
     return tf.ensure_shape(tf.cond(is_larger, smaller, lambda: image), (None, None, 3))

@@ -5,13 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_mnv2.segmentation import DeepLabV3, PixelwiseCrossEntropy
-from keras_mnv2.weights import load_weights
-from tasks.common.network import (
-    check_initial_weights,
-    freeze_batch_normalization,
-    kernel_regularizer,
-    silence_residual_branches,
-)
+from tasks.common.network import check_initial_weights, initialize, kernel_regularizer
 from tasks.common.optimization import make_optimizer
 from tasks.segmentation.recipes import SegmentationRecipe
 
@@ -34,12 +28,7 @@ def build_model(recipe: SegmentationRecipe, num_classes: int) -> keras.Model:
         head_bn_momentum=recipe.head_bn_momentum,
         kernel_regularizer=kernel_regularizer(recipe),
     )
-    if recipe.zero_init_residual:
-        silence_residual_branches(model)
-    if recipe.init_weights:
-        load_weights(model, recipe.init_weights)
-    if recipe.freeze_bn:
-        freeze_batch_normalization(model)
+    initialize(model, recipe)
     return model
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.common.console import exit_on_bad_input
-from tasks.common.images import inspect, read_rgb
-from tasks.common.picture_files import find_pictures
+from tasks.common.images import read_rgb
+from tasks.common.picture_files import readable_pictures
 from tasks.common.pictures import write_picture
 from tasks.common.trained import add_model_arguments
 from tasks.segmentation.drawing import draw_overlay, write_mask
@@ -38,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_inference_arguments(parser)
     arguments = parser.parse_args(argv)
 
-    paths = find_pictures(arguments.pictures)
-    for path in paths:  # A broken one ends the command before anything is written.
-        inspect(path)
+    paths = readable_pictures(arguments.pictures)
     trained = load_trained(arguments)
     predictor = predictor_of(trained, arguments)
     folder = trained.folder if arguments.output else trained.folder / "predictions"

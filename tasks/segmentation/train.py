@@ -46,11 +46,14 @@ def run(recipe: SegmentationRecipe, folder: Path) -> dict[str, Any]:
     trainer = at_crop_size(model, recipe)
     compile_model(trainer, recipe)
 
+    predictor = make_predictor(model)
+
     def measure() -> dict[str, Any]:
-        # At another stride a copy of the weights as they are now.
-        stride = recipe.evaluation_output_stride
-        network = with_output_stride(model, stride) if stride else model
-        return evaluate(make_predictor(network), source, recipe, recipe.validation_split)
+        if stride := recipe.evaluation_output_stride:
+            # A copy of the weights as they are now.
+            now = make_predictor(with_output_stride(model, stride))
+            return evaluate(now, source, recipe, recipe.validation_split)
+        return evaluate(predictor, source, recipe, recipe.validation_split)
 
     batches = training_dataset(source, recipe, first_step=finished_steps(folder, recipe))
     open_run_folder(folder, "segmentation", recipe)

@@ -8,7 +8,9 @@ import pytest
 
 import keras_mnv2
 from tasks.common.network import (
+    check_initial_weights,
     freeze_batch_normalization,
+    initialize,
     kernel_regularizer,
     silence_residual_branches,
 )
@@ -40,3 +42,22 @@ def test_frozen_normalization_has_no_trainable_weights(backbone):
     freeze_batch_normalization(backbone)
     names = {variable.path.split("/")[-2] for variable in backbone.trainable_variables}
     assert names and not any("BN" in name or "bn" in name for name in names)
+
+
+def test_statistics_that_know_nothing_are_not_frozen():
+    with pytest.raises(ValueError, match="freeze_bn"):
+        check_initial_weights(TrainingRecipe(freeze_bn=True))
+    check_initial_weights(TrainingRecipe(freeze_bn=True, init_weights="imagenet"))
+    check_initial_weights(TrainingRecipe(freeze_bn=True, backbone_weights="imagenet"))
+
+
+def test_initial_weights_are_loaded_or_the_blocks_silenced(backbone, tmp_path):
+    path = tmp_path / "trained.weights.h5"
+    backbone.get_layer("block_2_project_BN").gamma.assign(np.full([8], 3.0))
+    backbone.save_weights(path)
+    model = keras.models.clone_model(backbone)
+    gamma = model.get_layer("block_2_project_BN").gamma
+    initialize(model, TrainingRecipe(init_weights=str(path)))
+    np.testing.assert_array_equal(gamma, 3.0)
+    initialize(model, TrainingRecipe(zero_init_residual=True))
+    np.testing.assert_array_equal(gamma, 0.0)

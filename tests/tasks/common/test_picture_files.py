@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.common.picture_files import find_pictures
+from tasks.common.images import ImageError
+from tasks.common.picture_files import find_pictures, readable_pictures
 
 
 def test_files_folders_and_globs(tmp_path, monkeypatch):
@@ -25,3 +26,11 @@ def test_files_folders_and_globs(tmp_path, monkeypatch):
     for nothing in ("missing.jpg", "*.gif", "deep/*.jpg"):
         with pytest.raises(ValueError, match="no pictures at"):
             find_pictures([nothing])
+
+
+def test_a_broken_picture_is_found_before_any_work(tmp_path):
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.png")
+    assert readable_pictures([str(tmp_path)]) == [tmp_path / "a.png"]
+    (tmp_path / "b.png").write_bytes(b"nothing")
+    with pytest.raises(ImageError, match=r"b\.png"):
+        readable_pictures([str(tmp_path)])
