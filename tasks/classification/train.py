@@ -24,10 +24,11 @@ from tasks.classification.recipes import (
     head_phase,
     published_top1,
 )
+from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
 from tasks.common.run_folder import check_run_folder, open_run_folder
 from tasks.common.trained import check_labels, write_labels
-from tasks.common.training import finished_steps, train
+from tasks.common.training import train
 from tasks.common.training_command import train_command
 from tasks.datasets.classification_source import ClassificationSource
 
@@ -84,7 +85,7 @@ def _fit(
     model: keras.Model, source: ClassificationSource, recipe: ClassificationRecipe, folder: Path
 ) -> dict[str, Any]:
     predictor = make_predictor(model)
-    batches = training_dataset(source, recipe, first_step=finished_steps(folder, recipe))
+    batches = training_dataset(source, recipe, first_step=finished_steps(folder))
     _open(folder, recipe, source)
     return train(
         model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,21 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file, all or nothing."""
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Gives a file a second name, or copies it where the file system has no links; all or nothing.
+
+    Only for files that are replaced and never written into.
+    """
+
+    def write(temporary: Path) -> None:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+    write_atomically(target, write)
 
 
 def write_json(path: str | os.PathLike, content: Any, indent: int | None = 2) -> None:

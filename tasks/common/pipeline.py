@@ -11,26 +11,36 @@ from tasks.datasets.source import Source
 def seeded_examples(source: Source, recipe: TrainingRecipe, first_step: int = 0) -> tf.data.Dataset:
     """Endless shuffled examples of the training split, encoded, each with a seed of its own.
 
-    Seeds belong to positions, so that augmentation does not depend on the timing of threads.
+    Order and seeds are functions of the position: augmentation does not depend on the timing of
+    threads, and a run that was interrupted sees what it would have seen. To find its place it
+    reads at most one epoch of encoded images.
 
     Args:
         source: opened data set.
         recipe: decides split, seed, shuffling and caching.
-        first_step: steps that an interrupted run has behind it. Order and seeds are then other
-            ones than at the beginning, so that nothing is seen twice in the same form.
+        first_step: steps that an interrupted run has behind it.
 
     Returns:
         Dataset of (example, int32 [2] seed).
     """
     num_examples = source.num_examples(recipe.train_split)
-    seed = recipe.seed + first_step
-    examples = source.examples(recipe.train_split, shuffle_files=True, seed=seed)
+    in_file_order = source.examples(recipe.train_split, shuffle_files=True, seed=recipe.seed)
     if recipe.cache:
-        examples = examples.cache()
-    examples = examples.shuffle(min(recipe.shuffle_buffer, num_examples), seed=seed).repeat()
+        in_file_order = in_file_order.cache()
+    buffer = min(recipe.shuffle_buffer, num_examples)
+
+    def shuffled(epoch: tf.Tensor) -> tf.data.Dataset:
+        # Of this function's graph alone: TensorFlow would ask whether a tensor is 0 if it were 0.
+        tf.compat.v1.set_random_seed(1)
+        seed = recipe.seed + epoch
+        return in_file_order.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+
+    first_number = first_step * recipe.batch_size
+    first_epoch, seen = divmod(first_number, num_examples)
+    examples = tf.data.Dataset.counter(first_epoch).flat_map(shuffled).skip(seen)
 
     def pair(number: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.stack([tf.cast(recipe.seed, tf.int64), number]), tf.int32)
 
-    seeds = tf.data.Dataset.counter(first_step * recipe.batch_size).map(pair)
+    seeds = tf.data.Dataset.counter(first_number).map(pair)
     return tf.data.Dataset.zip(examples, seeds)

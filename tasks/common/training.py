@@ -13,17 +13,9 @@ import tensorflow as tf
 
 from tasks.common.atomic_write import write_json
 from tasks.common.callbacks import EvaluateAndSave, StopAtStep
+from tasks.common.checkpoints import Checkpoints
 from tasks.common.moving_average import MovingAverage
 from tasks.common.recipe import TrainingRecipe
-from tasks.common.run_folder import read_json
-
-
-def finished_steps(folder: Path, recipe: TrainingRecipe) -> int:
-    """Steps that an interrupted run of `recipe` in `folder` has behind it; 0 for a new one."""
-    # BackupAndRestore goes on with the epoch that its file names; it restores model and
-    # optimizer, while data order and augmentation are up to the caller.
-    path = folder / "backup" / "training_metadata.json"
-    return read_json(path)["epoch"] * recipe.evaluate_every if path.exists() else 0
 
 
 def train(
@@ -37,11 +29,12 @@ def train(
 ) -> dict[str, Any]:
     """Trains a compiled model and writes checkpoints, logs and metrics into the run folder.
 
-    An interrupted run of the same configuration goes on after its last finished epoch.
+    An interrupted run of the same configuration goes on after its last evaluation, with model,
+    optimizer, moving average, schedule, random layers and history as they were then.
 
     Args:
         model: compiled.
-        dataset: endless batches, from step `finished_steps` on.
+        dataset: endless batches, from step `checkpoints.finished_steps` on.
         recipe: length of the run.
         folder: the run folder.
         evaluate: returns metrics of the model as it is; called every `recipe.evaluate_every`
@@ -57,24 +50,33 @@ def train(
     """
     decay = recipe.moving_average_decay
     average = MovingAverage(model, decay) if decay else None
-    first_step = finished_steps(folder, recipe)
+    # After the average, whose variables belong to it.
+    checkpoints = Checkpoints(folder, model)
     steps_per_epoch = min(recipe.evaluate_every, recipe.train_steps)
     saver = EvaluateAndSave(
-        folder, saved or model, evaluate, monitor, first_step, steps_per_epoch, average
+        folder,
+        saved or model,
+        evaluate,
+        monitor,
+        steps_per_epoch,
+        checkpoints,
+        average,
+        from_start=bool(recipe.init_weights),
     )
+    first_step = saver.history[-1]["step"] if saver.history else 0
     history = model.fit(
         dataset,
-        epochs=math.ceil(recipe.train_steps / recipe.evaluate_every),
+        initial_epoch=math.ceil(first_step / steps_per_epoch),
+        epochs=math.ceil(recipe.train_steps / steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         verbose=1 if sys.stdout.isatty() else 2,
         shuffle=False,  # the data set is shuffled already
         callbacks=[
+            *([average] if average else []),
             StopAtStep(recipe.train_steps, steps_per_epoch),
             keras.callbacks.TerminateOnNaN(),
             saver,
             keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-            keras.callbacks.BackupAndRestore(folder / "backup"),
-            *([average] if average else []),
         ],
     )
     if not saver.history or not all(map(math.isfinite, history.history.get("loss", []))):
@@ -85,4 +87,5 @@ def train(
         )
     best = max(saver.history, key=lambda row: row[monitor])
     write_json(folder / "metrics.json", best)
+    checkpoints.remove_all()
     return best

@@ -85,7 +85,7 @@ def read_features(
         features: to read.
         encoded: those of them that are images to be left as encoded bytes.
         split: of the data set.
-        shuffle_files: read the files in random order, several at a time.
+        shuffle_files: read the files in random order, the same one in each pass, several at a time.
         seed: makes that order reproducible.
     """
     return builder.as_dataset(
@@ -95,5 +95,10 @@ def read_features(
             {key: True for key in features}, {key: tfds.decode.SkipDecoding() for key in encoded}
         ),
         # Caching is the pipeline's business.
-        read_config=tfds.ReadConfig(shuffle_seed=seed, try_autocache=False, add_tfds_id=True),
+        read_config=tfds.ReadConfig(
+            shuffle_seed=seed,
+            shuffle_reshuffle_each_iteration=False,
+            try_autocache=False,
+            add_tfds_id=True,
+        ),
     )

@@ -59,8 +59,7 @@ def training_dataset(
     Args:
         source: opened data set.
         anchors: float32 [A, 4] of the model.
-        first_step: steps that an interrupted run has behind it. Order and augmentation are then
-            other ones than at the beginning, so that nothing is seen twice in the same form.
+        first_step: steps that an interrupted run has behind it, see `seeded_examples`.
 
     Returns:
         Dataset of (images uint8 [batch, height, width, 3], targets as `encode_targets` gives

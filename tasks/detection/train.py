@@ -14,10 +14,11 @@ from pathlib import Path
 import keras
 
 from keras_mnv2.detection import anchors_for
+from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
 from tasks.common.run_folder import check_run_folder, open_run_folder
 from tasks.common.trained import check_labels, write_labels
-from tasks.common.training import finished_steps, train
+from tasks.common.training import train
 from tasks.common.training_command import train_command
 from tasks.detection.data import check_has_objects, open_source, training_dataset
 from tasks.detection.evaluate import evaluate, print_metrics
@@ -45,7 +46,7 @@ def run(recipe: DetectionRecipe, folder: Path) -> dict:
     compile_model(model, recipe)
     detector = make_detector(model, recipe)
     batches = training_dataset(
-        source, recipe, anchors_for(model), first_step=finished_steps(folder, recipe)
+        source, recipe, anchors_for(model), first_step=finished_steps(folder)
     )
     open_run_folder(folder, "detection", recipe)
     write_labels(folder / "labels.json", **labels)

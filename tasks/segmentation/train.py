@@ -15,10 +15,11 @@ from typing import Any
 import keras
 
 from keras_mnv2.segmentation import with_output_stride
+from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
 from tasks.common.run_folder import check_run_folder, open_run_folder
 from tasks.common.trained import check_labels, write_labels
-from tasks.common.training import finished_steps, train
+from tasks.common.training import train
 from tasks.common.training_command import train_command
 from tasks.segmentation.data import check_has_labels, open_source, training_dataset
 from tasks.segmentation.evaluate import evaluate, print_metrics
@@ -55,7 +56,7 @@ def run(recipe: SegmentationRecipe, folder: Path) -> dict[str, Any]:
             return evaluate(now, source, recipe, recipe.validation_split)
         return evaluate(predictor, source, recipe, recipe.validation_split)
 
-    batches = training_dataset(source, recipe, first_step=finished_steps(folder, recipe))
+    batches = training_dataset(source, recipe, first_step=finished_steps(folder))
     open_run_folder(folder, "segmentation", recipe)
     write_labels(folder / "labels.json", labels=source.label_names)
     return train(trainer, batches, recipe, folder, measure, monitor="mIOU", saved=model)

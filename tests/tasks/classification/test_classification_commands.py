@@ -165,11 +165,15 @@ def test_fine_tuning_in_two_phases(fine_tuning, tiny_run, tmp_path, monkeypatch,
         patch.setattr(StopAtStep, "on_train_batch_end", cut_off)
         train.main(command)
     assert "the classifier alone" in capsys.readouterr().out
-    assert [row["step"] for row in read(folder / "head" / "history.json")] == [2, 3]
-    assert [row["step"] for row in read(folder / "history.json")] == [2]
+    head = read(folder / "head" / "history.json")
+    assert [row["step"] for row in head] == [0, 2, 3]
+    begun = read(folder / "history.json")
+    assert [row["step"] for row in begun] == [0, 2]
+    assert begun[0]["top1"] == max(row["top1"] for row in head)
     train.main(command)
     assert "the classifier alone" not in capsys.readouterr().out
-    assert [row["step"] for row in read(folder / "history.json")] == [2, 4]
+    history = read(folder / "history.json")
+    assert [row["step"] for row in history] == [0, 2, 4] and history[:2] == begun
 
     config = read(folder / "head" / "config.json")
     assert config == {"task": "classification", **dataclasses.asdict(head_phase(fine_tuning))}

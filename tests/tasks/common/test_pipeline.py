@@ -42,11 +42,20 @@ def test_every_epoch_has_every_example_and_every_position_a_seed(cache):
     assert [seed for _, seed in found] == [(5, number) for number in range(12)]
 
 
-def test_the_same_seed_repeats_the_order_and_a_resumed_run_does_not():
-    assert first(12) == first(12)
-    later = first(12, first_step=3)
-    assert [example for example, _ in later] != [example for example, _ in first(12)]
-    assert [seed for _, seed in later] == [(5, number) for number in range(6, 18)]
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_resumed_run_sees_what_it_would_have_seen(cache):
+    recipe = dataclasses.replace(RECIPE, cache=cache, shuffle_buffer=4)
+    whole = first(40, recipe)
+    for first_step in (1, 3, 4, 11):
+        assert first(12, recipe, first_step) == whole[2 * first_step : 2 * first_step + 12]
+
+
+def test_epochs_and_seeds_differ_in_order():
+    examples = [example for example, _ in first(18)]
+    orders = {tuple(examples[i : i + 6]) for i in (0, 6, 12)}
+    assert len(orders) == 3
+    other = first(18, dataclasses.replace(RECIPE, seed=500))
+    assert examples != [example for example, _ in other]
 
 
 def test_an_unknown_split_is_named():
