@@ -72,35 +72,3 @@ def test_weights_come_back_after_an_error():
         raise RuntimeError
     for found, value in zip(model.get_weights(), trained, strict=True):
         np.testing.assert_array_equal(found, value)
-
-
-def test_it_survives_an_interruption_with_the_optimizer(tmp_path):
-    def averaged(model, average):
-        with average.applied():
-            return model.get_weights()
-
-    whole = small_model()
-    whole_average = MovingAverage(whole, decay=0.4)
-    fit(whole, whole_average, epochs=2)
-
-    class Interrupted(Exception):
-        pass
-
-    def interrupt(batch, logs=None):
-        raise Interrupted
-
-    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-    first = small_model()
-    stop = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs=None: interrupt(0) if epoch == 1 else None
-    )
-    with pytest.raises(Interrupted):
-        fit(first, backup, MovingAverage(first, decay=0.4), stop, epochs=2)
-
-    second = small_model()
-    second_average = MovingAverage(second, decay=0.4)
-    fit(second, keras.callbacks.BackupAndRestore(tmp_path / "backup"), second_average, epochs=2)
-    for found, value in zip(
-        averaged(second, second_average), averaged(whole, whole_average), strict=True
-    ):
-        np.testing.assert_allclose(found, value, rtol=1e-6)
