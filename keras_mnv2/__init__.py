@@ -1,6 +1,6 @@
 """MobileNetV2 for Keras 3 and TensorFlow: backbone, SSDLite, Mobile DeepLabv3."""
 
-from keras_mnv2 import complexity, detection, segmentation, weights
+from keras_mnv2 import complexity, deployment, detection, segmentation, weights
 from keras_mnv2.detection.ssdlite import SSDLite
 from keras_mnv2.mobilenet_v2 import MobileNetV2
 from keras_mnv2.normalization import BatchNormalization
@@ -12,6 +12,7 @@ __all__ = [
     "MobileNetV2",
     "SSDLite",
     "complexity",
+    "deployment",
     "detection",
     "segmentation",
     "weights",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_mnv2.activation_memory import Call, live_bytes
+
 
 @dataclass(frozen=True)
 class Complexity:
@@ -26,6 +28,15 @@ class Complexity:
             that is called twice counts twice.
         uncounted: names of layers that hold kernels of a kind that this module cannot count;
             empty for the networks of this package.
+        live_bytes: bytes of the activations that are alive while each layer runs, by layer name,
+            as a runtime such as LiteRT lays them out: float32, for one image; inputs are never
+            overwritten, outputs stay, everything else lives from the layer that makes it to the
+            last that reads it. Element-wise layers (normalization, activation, sum) write over an
+            operand that nobody reads afterwards, so that a convolution with normalization and
+            activation counts once; a reshaped tensor stays where it is. Layers run depth first:
+            each directly after those that its operands need, in the order of the operands. Weights
+            do not count, nor does what a layer needs for itself while it runs. The LiteRT files
+            of this package's networks need the same (`deployment.litert_arena`).
     """
 
     parameters: int
@@ -33,6 +44,17 @@ class Complexity:
     multiply_adds: int
     layers: dict[str, int]
     uncounted: tuple[str, ...]
+    live_bytes: dict[str, int]
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """The largest of `live_bytes`: memory that the activations of one image need."""
+        return max(self.live_bytes.values(), default=0)
+
+    @property
+    def peak_activation_layer(self) -> str | None:
+        """Name of the (first) layer that runs at this peak."""
+        return max(self.live_bytes, key=self.live_bytes.__getitem__, default=None)
 
 
 def count(model: keras.Model, input_shape: tuple[int, int, int] | None = None) -> Complexity:
@@ -48,7 +70,8 @@ def count(model: keras.Model, input_shape: tuple[int, int, int] | None = None) -
     """
     layers: dict[str, int] = {}
     uncounted = []
-    for layer, input_array, output_array in _calls_of_one_run(model, input_shape):
+    calls, outputs = run_once(model, input_shape)
+    for layer, input_array, output_array in _firsts(calls):
         multiply_adds = layer_multiply_adds(layer, input_array, output_array)
         if multiply_adds is None:
             uncounted.append(layer.name)
@@ -60,6 +83,7 @@ def count(model: keras.Model, input_shape: tuple[int, int, int] | None = None) -
         multiply_adds=sum(layers.values()),
         layers=layers,
         uncounted=tuple(dict.fromkeys(uncounted)),
+        live_bytes=live_bytes(calls, outputs),
     )
 
 
@@ -87,7 +111,8 @@ def largest_activations(
         ValueError: if the input size cannot be known, or the model was never built.
     """
     largest: dict[tuple[int, ...], int] = {}
-    for layer, _, output_array in _calls_of_one_run(model, input_shape):
+    calls, _ = run_once(model, input_shape)
+    for layer, _, output_array in _firsts(calls):
         if materialized(layer):
             size = tuple(output_array.shape[1:-1])
             largest[size] = max(largest.get(size, 0), output_array.shape[-1])
@@ -98,11 +123,18 @@ def _size(weights) -> int:
     return sum(math.prod(weight.shape) for weight in weights)
 
 
-def _calls_of_one_run(model: keras.Model, input_shape) -> list:
+def run_once(
+    model: keras.Model, input_shape: tuple[int, int, int] | None = None
+) -> tuple[list[Call], list]:
+    """Runs `model` on zeros with batch size 1, arguments as for `count`.
+
+    Returns:
+        All calls, see `observed_calls`, and the flat list of the outputs.
+    """
     inputs = _zeros_like_inputs(model, input_shape)
-    with recorded_calls() as calls:
-        model(inputs, training=False)
-    return calls
+    with observed_calls() as calls:
+        outputs = model(inputs, training=False)
+    return calls, keras.tree.flatten(outputs)
 
 
 def _zeros_like_inputs(model: keras.Model, input_shape):
@@ -131,20 +163,41 @@ def _zeros_like_inputs(model: keras.Model, input_shape):
 @contextmanager
 def recorded_calls() -> Iterator[list]:
     """Collects (layer, first input, first output) of all layer calls inside the context."""
-    calls: list = []
-    original = keras.layers.Layer.__call__
+    recorded: list = []
+    with observed_calls() as calls:
+        yield recorded
+    recorded += _firsts(calls)
 
-    def recording(layer, *args, **kwargs):
-        outputs = original(layer, *args, **kwargs)
-        inputs = keras.tree.flatten((args, kwargs))
-        calls.append((layer, inputs[0] if inputs else None, keras.tree.flatten(outputs)[0]))
-        return outputs
 
-    keras.layers.Layer.__call__ = recording
+@contextmanager
+def observed_calls() -> Iterator[list[Call]]:
+    """Collects all calls of layers, and of operations of a functional model, in the context."""
+    calls: list[Call] = []
+    originals = {kind: kind.__call__ for kind in (keras.Operation, keras.layers.Layer)}
+
+    def observing(kind):
+        def call(layer, *args, **kwargs):
+            outputs = originals[kind](layer, *args, **kwargs)
+            # Layers come by twice, since they are operations.
+            if kind is keras.layers.Layer or not isinstance(layer, keras.layers.Layer):
+                inputs = [x for x in keras.tree.flatten((args, kwargs)) if hasattr(x, "shape")]
+                calls.append(Call(layer, inputs, keras.tree.flatten(outputs)))
+            return outputs
+
+        return call
+
+    for kind in originals:
+        kind.__call__ = observing(kind)
     try:
         yield calls
     finally:
-        keras.layers.Layer.__call__ = original
+        for kind, original in originals.items():
+            kind.__call__ = original
+
+
+def _firsts(calls: list[Call]) -> list:
+    layer_calls = [call for call in calls if isinstance(call.layer, keras.layers.Layer)]
+    return [(c.layer, c.inputs[0] if c.inputs else None, c.outputs[0]) for c in layer_calls]
 
 
 def _positions(layer, array) -> int:

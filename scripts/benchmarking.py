@@ -31,6 +31,7 @@ PACKAGES = (
     "tf-models-official",
     "torch",
     "ai-edge-litert",
+    "onnxruntime",
     "numpy",
 )
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.classification.data import evaluation_dataset, open_source
+from tasks.classification.data import FILE_FIELDS, evaluation_dataset, open_source
 from tasks.classification.drawing import draw_confusion, draw_examples
 from tasks.classification.inference import Predictor, make_predictor
 from tasks.classification.recipes import ClassificationRecipe
@@ -56,47 +57,64 @@ def evaluate(
     return collect(said, label_names)
 
 
-def draw_worst(
+def find_worst(
     results: Results, source: ClassificationSource, split: str, count: int
-) -> np.ndarray:
+) -> tuple[list[dict[str, Any]], np.ndarray]:
     """The images of highest loss, the worst first, with what they are and what was predicted.
 
     Returns:
-        uint8 [height, width, 3], a contact sheet.
+        A row each: "filename", "loss", "true", "true_probability", "predicted" and
+        "predicted_probability"; and a contact sheet, uint8 [height, width, 3].
     """
-    worst = np.argsort(-results.losses, kind="stable")[:count]
-    wanted, images = set(worst.tolist()), {}
+    worst = np.argsort(-results.losses, kind="stable")[:count].tolist()
+    wanted, examples = set(worst), {}
     for i, example in enumerate(source.examples(split)):
         if i in wanted:
-            images[i] = decode(example["image"]).numpy()
-        if len(images) == len(wanted):
+            examples[i] = example
+        if len(examples) == len(wanted):
             break
-    names = np.array(results.label_names, object)
-    return draw_examples(
-        [images[i] for i in worst],
-        names[results.labels[worst]],
-        results.true_probability[worst],
-        names[results.best[worst, 0]],
-        results.best_probability[worst],
-    )
+    rows = [
+        {
+            "filename": examples[i]["filename"].numpy().decode(),
+            "loss": float(results.losses[i]),
+            "true": results.label_names[results.labels[i]],
+            "true_probability": float(results.true_probability[i]),
+            "predicted": results.label_names[results.best[i, 0]],
+            "predicted_probability": float(results.best_probability[i]),
+        }
+        for i in worst
+    ]
+    images = [decode(examples[i]["image"]).numpy() for i in worst]
+    shown = ("true", "true_probability", "predicted", "predicted_probability")
+    return rows, draw_examples(images, *([row[key] for row in rows] for key in shown))
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """The figures and the accuracy per class, as a table on the console."""
+    """The figures, as a table on the console."""
     for name in FIGURES:
         print(f"  {name:<18} {metrics[name]:.4f}")
     if metrics.get("published_top1"):
         print(f"  published top1     {metrics['published_top1']:.4f} (slim, ImageNet 2012 val)")
-    known = {name: x for name, x in metrics["accuracy_per_class"].items() if x is not None}
+
+
+def _print_classes(results: Results) -> None:
+    """The accuracy of each class and the largest confusions."""
+    known = {name: x for name, x in results.accuracy_per_class().items() if x is not None}
     if len(known) > _LISTED_CLASSES:
         print(f"    accuracy of each of {len(known)} classes: see the metrics file")
-        return
-    for name, accuracy in sorted(known.items(), key=lambda item: -item[1]):
-        print(f"    accuracy {name:<20} {accuracy:.4f}")
+    else:
+        for name, accuracy in sorted(known.items(), key=lambda item: -item[1]):
+            print(f"    accuracy {name:<20} {accuracy:.4f}")
+    for true, predicted, count in results.largest_confusions():
+        print(f"    {count} of {true} taken for {predicted}")
 
 
-def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--split", help="split to evaluate [the recipe's validation split]")
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name the data to evaluate on."""
+    parser.add_argument(
+        "--split",
+        help="split to evaluate [the recipe's validation split; test of a --dataset without one]",
+    )
     parser.add_argument("--data-dir", help="where prepared data sets are kept")
     other = parser.add_argument_group("other data than those of the training")
     other.add_argument("--dataset", help="a data set by name, e.g. imagenet_v2")
@@ -116,14 +134,18 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _data_recipe(
+def data_recipe(
     arguments: argparse.Namespace, recipe: ClassificationRecipe
 ) -> ClassificationRecipe:
     """The recipe of the training, with the data that the options name."""
     given = {"data_dir": arguments.data_dir or recipe.data_dir}
     if arguments.images:
+        if arguments.dataset not in (None, "class_directory"):
+            raise ValueError(
+                f"--images and --dataset {arguments.dataset} are two data sets: give one of them"
+            )
         return ClassificationRecipe(
-            dataset=arguments.dataset or "class_directory",
+            dataset="class_directory",
             validation_images=arguments.images,
             validation_list=arguments.list,
             class_names=arguments.class_names,
@@ -141,11 +163,27 @@ def _data_recipe(
     )
 
 
+def _split_of(
+    arguments: argparse.Namespace, data: ClassificationRecipe, source: ClassificationSource
+) -> str:
+    has_only_test = data.validation_split not in source.splits and "test" in source.splits
+    default = "test" if arguments.dataset and has_only_test else data.validation_split
+    return arguments.split or default
+
+
+def _data_name(arguments: argparse.Namespace, source: ClassificationSource) -> str:
+    """What tells results on this data from those on other data."""
+    # The folder alone is called "val" too often.
+    folders = Path(arguments.images).resolve().parts[-2:] if arguments.images else ()
+    lists = (Path(arguments.list).stem,) if arguments.list else ()
+    return " ".join((source.name, *folders, *lists))
+
+
 @exit_on_bad_input
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Accuracy of a trained classifier.")
     add_model_arguments(parser)
-    _add_data_arguments(parser)
+    add_data_arguments(parser)
     parser.add_argument(
         "--worst", type=int, default=0, metavar="N", help="draw the N images of highest loss"
     )
@@ -154,29 +192,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--worst {arguments.worst} must be at least 0")
 
     trained = load_trained(arguments)
-    data = _data_recipe(arguments, trained.recipe)
+    data = data_recipe(arguments, trained.recipe)
     recipe = trained.recipe
     if arguments.central_crop is not None:
         recipe = dataclasses.replace(recipe, central_crop=arguments.central_crop)
     source = open_source(data)
     classes, label_names = trained.match(source, arguments.by_index)
-    split = arguments.split or data.validation_split
+    split = _split_of(arguments, data, source)
     predictor = make_predictor(trained.model)
     results = evaluate(predictor, source, recipe, split, classes, label_names)
     metrics, confusion = results.metrics(), results.confusion()
     print(f"{trained.path} on {source.name}, split {split}, {len(results.labels)} images:")
     print_metrics(metrics)
+    _print_classes(results)
 
-    name = result_name(trained.path.stem, source.name, split)
+    crop = "" if arguments.central_crop is None else f"crop {recipe.central_crop:g}"
+    name = result_name(trained.path, _data_name(arguments, source), split, crop)
     about = {
         "model": str(trained.path),
         "dataset": source.name,
+        **{field: path for field in FILE_FIELDS if (path := getattr(data, field))},
         "split": split,
         "central_crop": recipe.central_crop,
         "skipped": {split: len(names) for split, names in source.skipped.items()},
     }
     path = trained.folder / f"metrics_{name}.json"
-    write_json(path, {**about, **metrics})
+    write_json(path, {**about, **metrics, "accuracy_per_class": results.accuracy_per_class()})
     print(f"metrics: {path}")
     path = trained.folder / f"confusion_{name}.json"
     matrix = {"labels": label_names, "true_by_predicted": confusion.tolist()}
@@ -184,9 +225,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_picture(path.with_suffix(".png"), draw_confusion(confusion, label_names))
     print(f"confusion matrix: {path} and .png")
     if arguments.worst:
-        path = trained.folder / f"worst_{name}.png"
-        write_picture(path, draw_worst(results, source, split, arguments.worst))
-        print(f"images of highest loss, with true and predicted class: {path}")
+        rows, picture = find_worst(results, source, split, arguments.worst)
+        path = trained.folder / f"worst_{name}.json"
+        write_json(path, {**about, "worst": rows})
+        write_picture(path.with_suffix(".png"), picture)
+        print(f"images of highest loss, with true and predicted class: {path} and .png")
 
 
 if __name__ == "__main__":

@@ -8,18 +8,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.running import DeployedModel
 from tasks.classification.data import central_view
 from tasks.classification.recipes import ClassificationRecipe
+from tasks.common.exported import output_of
 
 Predictor = Callable[[tf.Tensor], tf.Tensor]
 
 
-def make_predictor(model: keras.Model) -> Predictor:
+def make_predictor(model: keras.Model | DeployedModel) -> Predictor:
     """uint8 [batch, height, width, 3] -> class probabilities float32 [batch, classes].
 
-    The model is used as it is, so that later training counts. A graph is built once, for any size
-    of batch.
+    A Keras model is used as it is, so that later training counts. A graph is built once, for any
+    size of batch.
     """
+    if isinstance(model, DeployedModel):
+        return output_of(model, "probabilities")
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
 
     def predict(images: tf.Tensor) -> tf.Tensor:

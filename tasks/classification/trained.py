@@ -10,10 +10,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_mnv2.deployment.programs import all_layers
+from keras_mnv2.deployment.running import DeployedModel
 from keras_mnv2.mobilenet_v2 import scale_image
 from tasks.classification.recipes import ClassificationRecipe
+from tasks.common.exported import is_exported, load_exported, recipe_of
 from tasks.common.run_folder import read_json
-from tasks.common.trained import find_model, load_model, read_labels
+from tasks.common.trained import ModelFile, find_model, load_model, read_labels
 from tasks.common.wording import first_of_all
 from tasks.datasets.classification_source import ClassificationSource
 
@@ -25,21 +28,18 @@ class TrainedClassifier:
     Attributes:
         path: of the model file.
         folder: where its results go.
-        model: from RGB values 0..255 to class probabilities.
+        model: from RGB values 0..255 to class probabilities, see `make_predictor`.
         recipe: that it was trained by, for a model file the defaults; the size is the model's.
         label_names: one for each class, or None where only their number is known.
+        num_classes: outputs of the model.
     """
 
     path: Path
     folder: Path
-    model: keras.Model
+    model: keras.Model | DeployedModel
     recipe: ClassificationRecipe
     label_names: tuple[str, ...] | None
-
-    @property
-    def num_classes(self) -> int:
-        """Outputs of the model."""
-        return self.model.output_shape[-1]
+    num_classes: int
 
     def shown_names(self) -> tuple[str, ...]:
         """A name for each class, "class 7" where there are none."""
@@ -48,7 +48,8 @@ class TrainedClassifier:
     def names_by_index(self, names: Sequence[str], owner: str) -> tuple[str, ...]:
         """A name for each class of the model, given those of a list or a data set in their order.
 
-        If the model has one class more, its class 0 is a background, as in slim.
+        The 1001 classes of slim's ImageNet networks, which have no names of their own, are a
+        background and the 1000 names; a line on the console says so.
 
         Args:
             names: to be given.
@@ -57,14 +58,15 @@ class TrainedClassifier:
         Raises:
             ValueError: if there are more or fewer.
         """
-        background = self.num_classes - len(names)
-        if background not in (0, 1):
+        if self.label_names is None and (self.num_classes, len(names)) == (1001, 1000):
+            print(f"class 0 of {self.path} is taken for a background, as slim's networks have one")
+            return ("background", *names)
+        if self.num_classes != len(names):
             raise ValueError(
                 f"{self.path} has {self.num_classes} classes, {owner} has {len(names)}: by index "
-                "they correspond only if there are as many, or one more in the model, the "
-                "background, as class 0"
+                "they correspond only if there are as many"
             )
-        return ("background",) * background + tuple(names)
+        return tuple(names)
 
     def match(
         self, source: ClassificationSource, by_index: bool = False
@@ -104,21 +106,39 @@ class TrainedClassifier:
 def load_trained(arguments: argparse.Namespace) -> TrainedClassifier:
     """The model that the options of `add_model_arguments` name."""
     file = find_model(arguments, "classification", ClassificationRecipe)
+    if is_exported(file.path):
+        return _exported(file)
     model = load_model(file.path)
     _check_is_classifier(model, file.path)
     height, width = model.input_shape[1:3]
     recipe = dataclasses.replace(
         file.recipe, height=height or file.recipe.height, width=width or file.recipe.width
     )
-    label_names = _label_names(file.labels, model.output_shape[-1])
-    return TrainedClassifier(file.path, file.folder, _taking_rgb(model), recipe, label_names)
+    num_classes = model.output_shape[-1]
+    label_names = _label_names(file.labels, num_classes)
+    return TrainedClassifier(
+        file.path, file.folder, _taking_rgb(model), recipe, label_names, num_classes
+    )
+
+
+def _exported(file: ModelFile) -> TrainedClassifier:
+    model = load_exported(file.path, "classification")
+    recipe = recipe_of(model, file.recipe, "central_crop")
+    black = np.zeros((1, recipe.height, recipe.width, 3), np.uint8)
+    num_classes = model(black)["probabilities"].shape[-1]
+    return TrainedClassifier(
+        file.path, file.folder, model, recipe, model.description.label_names, num_classes
+    )
 
 
 def _check_is_classifier(model: keras.Model, path: Path) -> None:
     shapes = (getattr(model, "input_shape", None), getattr(model, "output_shape", None))
     is_one = [isinstance(shape, tuple) and len(shape) for shape in shapes] == [4, 2]
-    last = getattr(model.layers[-1], "activation", None)
-    if not is_one or shapes[0][-1] != 3 or last is not keras.activations.softmax:
+    last = all_layers(model)[-1]
+    is_softmax = isinstance(last, keras.layers.Softmax) or (
+        getattr(last, "activation", None) is keras.activations.softmax
+    )
+    if not is_one or shapes[0][-1] != 3 or not is_softmax:
         raise ValueError(
             f"{path} is no image classifier: expected are pictures [batch, height, width, 3] to "
             "class probabilities [batch, classes], the result of a softmax"
@@ -130,7 +150,7 @@ def _taking_rgb(model: keras.Model) -> keras.Model:
 
     Those that tasks train have the layer; imported ones and those of keras.applications do not.
     """
-    if any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers):
+    if any(isinstance(layer, keras.layers.Rescaling) for layer in all_layers(model)):
         return model
     image = keras.Input(model.input_shape[1:])
     return keras.Model(image, model(scale_image(image)))

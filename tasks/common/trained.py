@@ -13,6 +13,7 @@ import keras
 
 import keras_mnv2  # noqa: F401  (registers the layers that saved models name)
 from tasks.common.atomic_write import write_json
+from tasks.common.exported import is_exported
 from tasks.common.recipe import TrainingRecipe
 from tasks.common.run_folder import RunFolderError, load_recipe, read_json
 
@@ -24,8 +25,8 @@ class ModelFile:
     """A trained model on disk.
 
     Attributes:
-        path: of the `.keras` file.
-        labels: path of its label map.
+        path: of the `.keras` file, or of an exported file or folder.
+        labels: path of its label map; exported files have their own.
         folder: where results go.
         recipe: that it was trained by; the defaults for a model that was not trained here.
     """
@@ -41,11 +42,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--run-dir", help="folder of a training run")
     which.add_argument(
-        "--model", help="a .keras file with FILE.labels.json beside it (scripts/import_weights.py)"
+        "--model",
+        metavar="FILE",
+        help="a .keras file with FILE.labels.json beside it (scripts/import_weights.py), or an "
+        "exported .tflite, .onnx or SavedModel folder (scripts/export.py)",
     )
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="which of the run's [best]")
     parser.add_argument(
-        "--output", help="folder for results [the run folder, or FILE without .keras]"
+        "--output",
+        help="folder for results [the run folder, FILE without .keras, or FILE.results]",
     )
 
 
@@ -63,7 +68,9 @@ def find_model(
             raise ValueError("--checkpoint goes with --run-dir, a --model is one file")
         path = Path(arguments.model)
         labels = path.with_name(f"{path.name}.labels.json")
-        return ModelFile(path, labels, output or path.with_suffix(""), recipe_class())
+        # One network may have exported files of several formats.
+        results = path.with_name(f"{path.name}.results" if is_exported(path) else path.stem)
+        return ModelFile(path, labels, output or results, recipe_class())
     folder = Path(arguments.run_dir)
     recipe = load_recipe(folder, task, recipe_class)
     path = folder / f"{arguments.checkpoint or 'best'}.keras"
@@ -74,7 +81,7 @@ def load_model(path: Path) -> keras.Model:
     """Loads a `.keras` file.
 
     Raises:
-        ValueError: if it is missing or damaged.
+        ValueError: if it is missing or damaged, or the model was never built.
     """
     if not path.exists():
         raise RunFolderError(
@@ -82,13 +89,21 @@ def load_model(path: Path) -> keras.Model:
             "run has not reached its first evaluation"
         )
     try:
-        return keras.saving.load_model(path, compile=False)
+        model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # zip, JSON and HDF5 errors of many types
         raise ValueError(f"{path} is not a readable .keras file: {error}") from error
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            f"{path} holds a model that was never built, its input is unknown: call "
+            "model.build(input_shape) and save it again"
+        )
+    return model
 
 
-def result_name(*words: str) -> str:
+def result_name(model_path: Path, *words: str) -> str:
     """What tells the results of several evaluations apart that lie in one folder."""
+    model = model_path.name if is_exported(model_path) else model_path.stem
+    words = (model, *words)
     return "_".join(re.findall(r"\w+", " ".join(words)))
 
 

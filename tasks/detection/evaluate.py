@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from tasks.common.atomic_write import write_json
@@ -21,14 +20,14 @@ from tasks.datasets.detection_source import DetectionSource
 from tasks.detection.coco_evaluation import METRICS, CocoEvaluator
 from tasks.detection.data import decoded, evaluation_dataset, open_source
 from tasks.detection.drawing import draw_detections, draw_ground_truth
-from tasks.detection.model import make_detector
+from tasks.detection.model import Detector, make_detector
 from tasks.detection.predict import DRAWN_SCORE, detect
 from tasks.detection.recipes import DetectionRecipe
 from tasks.detection.trained import TrainedDetector, load_trained
 
 
 def evaluate(
-    detector: keras.Model, source: DetectionSource, recipe: DetectionRecipe, split: str
+    detector: Detector, source: DetectionSource, recipe: DetectionRecipe, split: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Runs `detector` over a split and has the COCO API judge it.
 
@@ -49,7 +48,7 @@ def evaluate(
                 *truth["size"][row],
                 *(truth[key][row][:count] for key in ("boxes", "labels", "areas", "is_crowd")),
             )
-        found = detector.predict_on_batch(images)
+        found = detector(images)
         evaluator.add_detections(
             truth["image_id"],
             *(found[key] for key in ("boxes", "scores", "classes", "num_detections")),
@@ -59,7 +58,7 @@ def evaluate(
 
 def draw_split(
     trained: TrainedDetector,
-    detector: keras.Model,
+    detector: Detector,
     source: DetectionSource,
     split: str,
     count: int,
@@ -93,7 +92,8 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         print(f"    AP {name:<20} {ap:.4f}")
 
 
-def _data_arguments(parser: argparse.ArgumentParser) -> None:
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name the data to evaluate on."""
     parser.add_argument("--split", help="split to evaluate [the recipe's validation split]")
     parser.add_argument("--data-dir", help="where prepared data sets are kept")
     other = parser.add_argument_group("other data than those of the training")
@@ -103,7 +103,7 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
     other.add_argument("--records", help="pattern of COCO TFRecords")
 
 
-def _data_recipe(arguments: argparse.Namespace, recipe: DetectionRecipe) -> DetectionRecipe:
+def data_recipe(arguments: argparse.Namespace, recipe: DetectionRecipe) -> DetectionRecipe:
     """The recipe of the training, with the data that the options name."""
     given = {"data_dir": arguments.data_dir or recipe.data_dir}
     if arguments.records:
@@ -127,7 +127,7 @@ def _data_recipe(arguments: argparse.Namespace, recipe: DetectionRecipe) -> Dete
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="COCO average precision of a trained detector.")
     add_model_arguments(parser)
-    _data_arguments(parser)
+    add_data_arguments(parser)
     parser.add_argument(
         "--draw", type=int, default=0, metavar="N", help="draw the first N images of the split"
     )
@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--draw {arguments.draw} must be at least 0")
 
     trained = load_trained(arguments)
-    data = _data_recipe(arguments, trained.recipe)
+    data = data_recipe(arguments, trained.recipe)
     source = trained.view(open_source(data))
     split = arguments.split or data.validation_split
     detector = make_detector(trained.model, trained.recipe)
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{trained.path} on {source.name}, split {split}:")
     print_metrics(metrics)
 
-    name = result_name(trained.path.stem, source.name, split)
+    name = result_name(trained.path, source.name, split)
     paths = {
         kind: trained.folder / f"{kind}_{name}.{extension}"
         for kind, extension in (("metrics", "json"), ("detections", "json"), ("pictures", "png"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
+from keras_mnv2.deployment.running import DeployedModel
 from keras_mnv2.detection import (
     BoxLoss,
+    DetectionPostprocessing,
     FocalClassificationLoss,
     HardNegativeClassificationLoss,
     SSDLite,
@@ -17,6 +21,8 @@ from keras_mnv2.weights import COCO_CATEGORIES
 from tasks.common.network import check_initial_weights, initialize, kernel_regularizer
 from tasks.common.optimization import make_optimizer
 from tasks.detection.recipes import DetectionRecipe
+
+Detector = Callable[[Any], dict[str, np.ndarray]]
 
 
 def build_model(recipe: DetectionRecipe, label_names: Sequence[str]) -> keras.Model:
@@ -57,11 +63,30 @@ def compile_model(model: keras.Model, recipe: DetectionRecipe) -> None:
     )
 
 
-def make_detector(model: keras.Model, recipe: DetectionRecipe) -> keras.Model:
-    """`model` with post-processing as the recipe evaluates it."""
-    return detector(
-        model,
-        score_threshold=recipe.score_threshold,
-        iou_threshold=recipe.iou_threshold,
-        max_detections=recipe.max_detections,
+def make_detector(model: keras.Model | DeployedModel, recipe: DetectionRecipe) -> Detector:
+    """What finds objects in images, with post-processing as the recipe evaluates it.
+
+    An exported file that holds its post-processing already keeps that.
+
+    Returns:
+        Function from uint8 [b, height, width, 3], of the size that `model` takes, to the arrays
+        of `DetectionPostprocessing`, by name.
+    """
+    options = {
+        "score_threshold": recipe.score_threshold,
+        "iou_threshold": recipe.iou_threshold,
+        "max_detections": recipe.max_detections,
+    }
+    if not isinstance(model, DeployedModel):
+        return detector(model, **options).predict_on_batch
+    if model.description.postprocessing != "none":
+        return lambda images: model(np.asarray(images))
+    postprocess = DetectionPostprocessing(
+        model.description.anchors, scale_factors=model.description.scale_factors, **options
     )
+
+    def detect(images: Any) -> dict[str, np.ndarray]:
+        found = postprocess(model(np.asarray(images)))
+        return {name: value.numpy() for name, value in found.items()}
+
+    return detect

@@ -20,13 +20,15 @@ from tasks.common.trained import add_model_arguments
 from tasks.detection.coco_evaluation import coco_results
 from tasks.detection.data import resized
 from tasks.detection.drawing import draw_detections
-from tasks.detection.model import make_detector
+from tasks.detection.model import Detector, make_detector
 from tasks.detection.trained import TrainedDetector, load_trained
 
 DRAWN_SCORE = 0.5
 
 
-def detect(trained: TrainedDetector, image: np.ndarray, detector) -> dict[str, np.ndarray]:
+def detect(
+    trained: TrainedDetector, image: np.ndarray, detector: Detector
+) -> dict[str, np.ndarray]:
     """Detections in one picture of any size, best first.
 
     Args:
@@ -37,7 +39,7 @@ def detect(trained: TrainedDetector, image: np.ndarray, detector) -> dict[str, n
         boxes float32 [n, 4] normalised [ymin, xmin, ymax, xmax], scores float32 [n] and classes
         int32 [n], 0-based labels.
     """
-    found = detector.predict_on_batch(resized(image, trained.recipe)[None])
+    found = detector(resized(image, trained.recipe)[None])
     count = int(found["num_detections"][0])
     return {key: np.asarray(found[key][0])[:count] for key in ("boxes", "scores", "classes")}
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import keras
 
-from tasks.common.trained import find_model, load_model, read_labels
+from keras_mnv2.deployment.running import DeployedModel
+from tasks.common.exported import is_exported, known_labels, load_exported, recipe_of
+from tasks.common.trained import ModelFile, find_model, load_model, read_labels
 from tasks.common.wording import first_of_all
 from tasks.datasets.category_selection import select_categories
 from tasks.datasets.detection_source import DetectionSource
@@ -22,7 +24,7 @@ class TrainedDetector:
     Attributes:
         path: of the model file.
         folder: where its results go.
-        model: an `SSDLite` model.
+        model: an `SSDLite` model, or an exported detector.
         recipe: that it was trained by; for a model file the defaults.
         label_names: one for each label.
         category_ids: one for each label, for results in the COCO format.
@@ -30,7 +32,7 @@ class TrainedDetector:
 
     path: Path
     folder: Path
-    model: keras.Model
+    model: keras.Model | DeployedModel
     recipe: DetectionRecipe
     label_names: tuple[str, ...]
     category_ids: tuple[int, ...]
@@ -55,6 +57,8 @@ class TrainedDetector:
 def load_trained(arguments: argparse.Namespace) -> TrainedDetector:
     """The model that the options of `add_model_arguments` name."""
     file = find_model(arguments, "detection", DetectionRecipe)
+    if is_exported(file.path):
+        return _exported(file)
     model = load_model(file.path)
     outputs = getattr(model, "output", None)
     if not isinstance(outputs, dict) or set(outputs) != {"box_encodings", "class_logits"}:
@@ -71,6 +75,19 @@ def load_trained(arguments: argparse.Namespace) -> TrainedDetector:
         recipe=dataclasses.replace(
             file.recipe, height=height or file.recipe.height, width=width or file.recipe.width
         ),
+        label_names=label_names,
+        category_ids=category_ids,
+    )
+
+
+def _exported(file: ModelFile) -> TrainedDetector:
+    model = load_exported(file.path, "detection")
+    label_names, category_ids = known_labels(model, "label_names", "category_ids")
+    return TrainedDetector(
+        path=file.path,
+        folder=file.folder,
+        model=model,
+        recipe=recipe_of(model, file.recipe),
         label_names=label_names,
         category_ids=category_ids,
     )

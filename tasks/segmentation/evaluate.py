@@ -94,7 +94,8 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         print(f"    IoU {name:<20} {iou:.4f}")
 
 
-def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name the data to evaluate on."""
     parser.add_argument("--split", help="split to evaluate [the recipe's validation split]")
     parser.add_argument("--data-dir", help="where prepared data sets are kept")
     other = parser.add_argument_group("other data than those of the training")
@@ -106,7 +107,7 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     other.add_argument("--ignore-label", type=int, help="mask value that does not count [255]")
 
 
-def _data_recipe(arguments: argparse.Namespace, recipe: SegmentationRecipe) -> SegmentationRecipe:
+def data_recipe(arguments: argparse.Namespace, recipe: SegmentationRecipe) -> SegmentationRecipe:
     """The recipe of the training, with the data that the options name."""
     given = {"data_dir": arguments.data_dir or recipe.data_dir}
     if arguments.images or arguments.masks:
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     add_model_arguments(parser)
     add_inference_arguments(parser)
-    _add_data_arguments(parser)
+    add_data_arguments(parser)
     parser.add_argument(
         "--draw", type=int, default=0, metavar="N", help="draw the first N images of the split"
     )
@@ -150,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--draw {arguments.draw} must be at least 0")
 
     trained = load_trained(arguments)
-    data = _data_recipe(arguments, trained.recipe)
+    data = data_recipe(arguments, trained.recipe)
     source = open_source(data)
     trained.check_labels(source)
     split = arguments.split or data.validation_split
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     metrics = evaluate(predictor, source, trained.recipe, split)
     how = {
         "size": list(trained.recipe.size),
-        "output_stride": trained.recipe.output_stride,
+        "output_stride": trained.output_stride,
         "scales": arguments.scales,
         "flip": arguments.flip,
     }
@@ -167,12 +168,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_metrics(metrics)
 
     height, width = trained.recipe.size
-    words = [trained.path.stem, source.name, split, f"{height}x{width}"]
-    words.append(f"stride{trained.recipe.output_stride}")
+    words = [source.name, split, f"{height}x{width}"]
+    words += [f"stride{trained.output_stride}"] * (trained.output_stride is not None)
     if arguments.scales != [1.0]:
         words.append("scales " + " ".join(f"{100 * scale:g}" for scale in arguments.scales))
     words += ["flip"] * arguments.flip
-    name = result_name(*words)
+    name = result_name(trained.path, *words)
     about = {"model": str(trained.path), "dataset": source.name, "split": split}
     path = trained.folder / f"metrics_{name}.json"
     write_json(path, {**about, **how, **metrics})

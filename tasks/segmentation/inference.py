@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_mnv2.deployment.running import DeployedModel
 from keras_mnv2.segmentation import AlignCornersResizing, with_output_stride
+from tasks.common.exported import output_of
 from tasks.segmentation.geometry import fit
 from tasks.segmentation.mean_iou import VOID
 
@@ -18,7 +20,7 @@ Predictor = Callable[[tf.Tensor], tf.Tensor]
 
 
 def make_predictor(
-    model: keras.Model, scales: Sequence[float] = (1.0,), flip: bool = False
+    model: keras.Model | DeployedModel, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> Predictor:
     """What turns images into class maps.
 
@@ -33,7 +35,7 @@ def make_predictor(
 
     Args:
         model: a DeepLabV3. It is used as it is, so that later training counts, if scale 1 is the
-            only one; other scales see a copy of the weights that it has now.
+            only one; other scales see a copy of the weights that it has now. Or an exported file.
         scales: of the image, each above 0, e.g. (0.5, 0.75, 1.0, 1.25, 1.5, 1.75).
         flip: whether the mirrored image is evaluated too.
 
@@ -42,18 +44,22 @@ def make_predictor(
         [b, height, width].
 
     Raises:
-        ValueError: if there is no scale or one is not above 0, or the model has more classes
-            than a mask has room for.
+        ValueError: if there is no scale or one is not above 0, the model has more classes than a
+            mask has room for, or an exported file is to see several versions of an image.
     """
     scales = tuple(float(scale) for scale in scales)
     if not scales or not all(0 < scale < np.inf for scale in scales):
         raise ValueError(f"scales={scales!r} must be numbers above 0, at least one, such as 0.75 1")
-    if model.output_shape[-1] > VOID:
-        raise ValueError(
-            f"model {model.name!r} has {model.output_shape[-1]} classes, but class maps have room "
-            f"for {VOID}"
-        )
-    if scales == (1.0,) and not flip:
+    is_plain = scales == (1.0,) and not flip
+    if isinstance(model, DeployedModel):
+        if not is_plain:
+            raise ValueError(
+                f"{model.path} is an exported file, which sees each image once: leave out --scales "
+                "and --flip, or give the .keras model"
+            )
+        return _of_exported(model)
+    _check_room(model.name, model.output_shape[-1])
+    if is_plain:
         return _compiled(lambda images: _highest(model(images, training=False)))
 
     network = model if scales == (1.0,) else with_output_stride(model, input_shape=_open(model))
@@ -75,6 +81,22 @@ def make_predictor(
         return _highest(total)
 
     return _compiled(average)
+
+
+def _of_exported(model: DeployedModel) -> Predictor:
+    _check_room(model.path, len(model.description.label_names or ()))
+    if "logits" in model.description.outputs:
+        logits = output_of(model, "logits")
+        return lambda images: _highest(logits(images))
+    class_map = output_of(model, "class_map")
+    return lambda images: tf.cast(class_map(images), tf.uint8)
+
+
+def _check_room(name: object, num_classes: int) -> None:
+    if num_classes > VOID:
+        raise ValueError(
+            f"model '{name}' has {num_classes} classes, but class maps have room for {VOID}"
+        )
 
 
 def _compiled(predict: Predictor) -> Predictor:

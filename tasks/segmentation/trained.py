@@ -8,8 +8,10 @@ from pathlib import Path
 
 import keras
 
+from keras_mnv2.deployment.running import DeployedModel
 from keras_mnv2.segmentation import model_output_stride, with_output_stride
-from tasks.common.trained import find_model, load_model, read_labels
+from tasks.common.exported import is_exported, known_labels, load_exported, recipe_of
+from tasks.common.trained import ModelFile, find_model, load_model, read_labels
 from tasks.datasets.segmentation_source import SegmentationSource
 from tasks.segmentation.inference import Predictor, make_predictor
 from tasks.segmentation.recipes import OUTPUT_STRIDES, SegmentationRecipe
@@ -22,7 +24,7 @@ class TrainedSegmenter:
     Attributes:
         path: of the model file.
         folder: where its results go.
-        model: a `DeepLabV3` model.
+        model: a `DeepLabV3` model, or an exported segmenter.
         recipe: that it was trained by, for a model file the defaults; size and output stride are
             those of the model.
         label_names: one for each class.
@@ -30,9 +32,16 @@ class TrainedSegmenter:
 
     path: Path
     folder: Path
-    model: keras.Model
+    model: keras.Model | DeployedModel
     recipe: SegmentationRecipe
     label_names: tuple[str, ...]
+
+    @property
+    def output_stride(self) -> int | None:
+        """Output stride of the network; None for an exported file that does not tell it."""
+        if isinstance(self.model, DeployedModel):
+            return (self.model.description.source or {}).get("output_stride")
+        return self.recipe.output_stride
 
     def check_labels(self, source: SegmentationSource) -> None:
         """Raises ValueError unless the classes of the data set are those of the model."""
@@ -44,8 +53,8 @@ class TrainedSegmenter:
             )
 
 
-def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that decide how a model is applied to a picture."""
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that change the network."""
     parser.add_argument(
         "--output-stride",
         type=int,
@@ -59,6 +68,11 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("HEIGHT", "WIDTH"),
         help="input size, n * output stride + 1 [that of the model]",
     )
+
+
+def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that decide how a model is applied to a picture."""
+    add_network_arguments(parser)
     parser.add_argument(
         "--scales",
         type=float,
@@ -71,8 +85,10 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_trained(arguments: argparse.Namespace) -> TrainedSegmenter:
-    """The model that the options of `add_model_arguments` and `add_inference_arguments` name."""
+    """The model that the options of `add_model_arguments` and `add_network_arguments` name."""
     file = find_model(arguments, "segmentation", SegmentationRecipe)
+    if is_exported(file.path):
+        return _exported(file, arguments)
     model = load_model(file.path)
     try:
         trained_stride = model_output_stride(model)
@@ -93,6 +109,20 @@ def load_trained(arguments: argparse.Namespace) -> TrainedSegmenter:
     if stride != trained_stride or arguments.size:
         model = with_output_stride(model, stride, (height, width, 3))
     (label_names,) = read_labels(file.labels, ("labels",), model.output_shape[-1])
+    return TrainedSegmenter(file.path, file.folder, model, recipe, label_names)
+
+
+def _exported(file: ModelFile, arguments: argparse.Namespace) -> TrainedSegmenter:
+    if arguments.output_stride or arguments.size:
+        raise ValueError(
+            f"{file.path} is an exported file, whose size and output stride are fixed: leave out "
+            "--output-stride and --size, or give the .keras model"
+        )
+    model = load_exported(file.path, "segmentation")
+    (label_names,) = known_labels(model, "label_names")
+    # Where it does not tell its stride: the finest, which allows most sizes.
+    recipe = dataclasses.replace(file.recipe, output_stride=min(OUTPUT_STRIDES))
+    recipe = recipe_of(model, recipe, "output_stride")
     return TrainedSegmenter(file.path, file.folder, model, recipe, label_names)
 
 

@@ -29,7 +29,8 @@ def source_of(*names):
 
 def trained(names, count=None):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(count or len(names))])
-    return TrainedClassifier(Path("m.keras"), Path("m"), model, ClassificationRecipe(), names)
+    fields = (model, ClassificationRecipe(), names, count or len(names))
+    return TrainedClassifier(Path("m.keras"), Path("m"), *fields)
 
 
 def test_classes_correspond_by_name():
@@ -48,12 +49,22 @@ def test_without_names_classes_correspond_by_index():
     assert trained(None, 2).shown_names() == ("class 0", "class 1")
 
 
-def test_slims_background_comes_before_the_classes():
-    classes, names = trained(None, 3).match(source_of("ape", "cat"))
-    assert classes.tolist() == [1, 2] and names == ("background", "ape", "cat")
-    for count in (1, 4):
-        with pytest.raises(ValueError, match=f"has {count} classes, data set data has 2"):
-            trained(None, count).match(source_of("ape", "cat"))
+def test_slims_background_comes_before_the_classes(capsys):
+    imagenet = [f"n{i}" for i in range(1000)]
+    classes, names = trained(None, 1001).match(source_of(*imagenet))
+    assert classes.tolist() == list(range(1, 1001)) and names == ("background", *imagenet)
+    assert "class 0 of m.keras is taken for a background" in capsys.readouterr().out
+    assert trained(None, 1000).names_by_index(imagenet, "list") == tuple(imagenet)
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_no_background_is_assumed_elsewhere(count):
+    with pytest.raises(ValueError, match=f"has {count} classes, data set data has 2"):
+        trained(None, count).match(source_of("ape", "cat"))
+    named = trained(tuple(f"c{i}" for i in range(1001)))
+    with pytest.raises(ValueError, match="has 1001 classes, list has 1000"):
+        named.names_by_index([f"n{i}" for i in range(1000)], "list")
 
 
 def load(path):
@@ -83,6 +94,16 @@ def test_models_that_scale_stay_as_they_are(tmp_path):
     classifier = load(tmp_path / "own.keras")
     assert classifier.label_names == ("cat", "dog")
     assert [layer.name for layer in classifier.model.layers] == [x.name for x in model.layers]
+
+
+def test_a_softmax_may_be_a_layer_of_its_own(tmp_path):
+    network = model_of(2, classifier_activation=None)
+    outputs = keras.layers.Softmax()(network.output)
+    keras.Model(network.input, outputs).save(tmp_path / "m.keras")
+    (tmp_path / "m.keras.labels.json").write_text('{"labels": ["cat", "dog"]}')
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    probabilities = make_predictor(load(tmp_path / "m.keras").model)(images).numpy()
+    assert probabilities.sum() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("size", [(None, None), (48, 64)])

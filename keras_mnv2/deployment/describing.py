@@ -1,0 +1,44 @@
+"""Exchanges the description of an exported file, to which a measured accuracy is to be added."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from keras_mnv2.deployment.description import Description, sidecar_path
+
+
+def describe(path: str | os.PathLike, description: Description) -> None:
+    """Gives an exported file or folder another description, in it and beside it.
+
+    Args:
+        path: of the file or SavedModel folder.
+        description: of the same format.
+
+    Raises:
+        DeploymentError: (a ValueError) if the file is damaged, or of another format.
+    """
+    path = Path(path)
+    if description.format == "saved_model":
+        from keras_mnv2.deployment.saved_model_running import DESCRIPTION_FILE, read_description
+
+        read_description(path)
+        _replace(path / DESCRIPTION_FILE, description.to_json().encode())
+    elif description.format == "litert":
+        from keras_mnv2.deployment.litert_file import with_description
+
+        _replace(path, with_description(path.read_bytes(), description))
+    else:
+        from keras_mnv2.deployment.onnx_file import with_description
+
+        _replace(path, with_description(path.read_bytes(), description))
+    _replace(sidecar_path(path), description.to_json().encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,323 @@
+"""What is exported: a network, what is computed from its outputs, and the description of both."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mnv2.deployment.description import DeploymentError, Description
+from keras_mnv2.detection.box_coder import SCALE_FACTORS
+from keras_mnv2.detection.postprocessing import DetectionPostprocessing
+from keras_mnv2.detection.ssdlite import anchors_for
+from keras_mnv2.mobilenet_v2 import scale_image
+
+# Of the one input in every format.
+INPUT_NAME = "images"
+
+BOX_FORMAT = "ymin, xmin, ymax, xmax, normalised"
+SEGMENTATION_OUTPUTS = ("class_map", "logits")
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A network and what is computed from its outputs, ready for export.
+
+    It is what an exported file must agree with: the exporters trace it, or what stands for
+    `finish` in their format, and compare their file with `predict`.
+
+    Attributes:
+        network: from RGB 0..255, float32 [B, *input_size, 3]; the caller's layers, not copies,
+            unless the caller's model computes in another dtype than float32.
+        finish: from the network's outputs to the program's, by TensorFlow operations.
+        description: without a format.
+    """
+
+    network: keras.Model
+    finish: Callable[[Any], dict[str, tf.Tensor]]
+    description: Description
+
+    def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The outputs by name.
+
+        Args:
+            images: RGB 0..255, uint8 or float32 [B, *input_size, 3]; may be traced.
+        """
+        return self.finish(self.network(tf.cast(images, tf.float32), training=False))
+
+    def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """`__call__` on arrays."""
+        return {name: value.numpy() for name, value in self(tf.constant(images)).items()}
+
+    def described(self, **changes: Any) -> Program:
+        """The same program with other values in its description, e.g. `source`, `accuracy`."""
+        return dataclasses.replace(
+            self, description=dataclasses.replace(self.description, **changes)
+        )
+
+
+def classification_program(
+    model: keras.Model,
+    label_names: Sequence[str] | None = None,
+    *,
+    input_size: tuple[int, int] | None = None,
+) -> Program:
+    """From images to `probabilities` float32 [B, classes].
+
+    Args:
+        model: a classifier that ends in a softmax. One without a Rescaling layer is taken to
+            want [-1, 1], as those of keras.applications do, and its input is scaled for it.
+        label_names: one for each class.
+        input_size: (height, width), needed only where the model leaves them open.
+
+    Raises:
+        DeploymentError: (a ValueError) if `model` is no such classifier or was never built, its
+            size is open, or the names are not as many as its classes.
+    """
+    network, size = _network(model, input_size)
+    shape = network.output_shape
+    last = _last_layer(model)
+    is_softmax = isinstance(last, keras.layers.Softmax) or (
+        getattr(last, "activation", None) is keras.activations.softmax
+    )
+    if not isinstance(shape, tuple) or len(shape) != 2 or not is_softmax:
+        raise DeploymentError(
+            f"model {model.name!r} is no image classifier: expected are class probabilities "
+            f"[batch, classes], the result of a softmax, found are outputs of shape {shape} of "
+            f"layer {last.name!r}"
+        )
+    if not any(isinstance(layer, keras.layers.Rescaling) for layer in all_layers(network)):
+        image = keras.Input((*size, 3), name=INPUT_NAME)
+        network = keras.Model(image, network(scale_image(image)), name=model.name)
+    description = Description(
+        task="classification",
+        input_size=size,
+        label_names=_checked(label_names, "label_names", shape[1]),
+        outputs={"probabilities": f"float32 [batch, {shape[1]}], softmax"},
+    )
+    return Program(network, lambda output: {"probabilities": output}, description)
+
+
+def segmentation_program(
+    model: keras.Model,
+    label_names: Sequence[str] | None = None,
+    output: str = "class_map",
+    *,
+    input_size: tuple[int, int] | None = None,
+) -> Program:
+    """From images to `class_map` uint8 [B, height, width] or `logits` float32 [..., classes].
+
+    Args:
+        model: from images to class logits at the size of the image, as `DeepLabV3` gives them.
+        label_names: one for each class, the background included.
+        output: "class_map", the class of the highest logit, the lowest among equals (int32 in
+            place of uint8 for more than 256 classes); or "logits".
+        input_size: (height, width), needed only where the model leaves them open. Another size
+            than a model has is made by `keras_mnv2.segmentation.with_output_stride`.
+
+    Raises:
+        DeploymentError: (a ValueError) if `model` is no such network or was never built, its
+            size is open, the names are not as many as its classes, or `output` is unknown.
+    """
+    if output not in SEGMENTATION_OUTPUTS:
+        raise DeploymentError(f"output={output!r} must be one of {SEGMENTATION_OUTPUTS}")
+    network, size = _network(model, input_size)
+    shape = network.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or tuple(shape[1:3]) != size:
+        raise DeploymentError(
+            f"model {model.name!r} is no segmentation network: expected are class logits "
+            f"[batch, {size[0]}, {size[1]}, classes], found are outputs of shape {shape}"
+        )
+    dtype = tf.uint8 if shape[3] <= 256 else tf.int32
+
+    def highest(logits):
+        class_map = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        return {"class_map": tf.cast(class_map, dtype)}
+
+    meanings = {
+        "class_map": f"{dtype.name} [batch, height, width], class ids",
+        "logits": f"float32 [batch, height, width, {shape[3]}]",
+    }
+    description = Description(
+        task="segmentation",
+        input_size=size,
+        label_names=_checked(label_names, "label_names", shape[3]),
+        outputs={output: meanings[output]},
+    )
+    finish = highest if output == "class_map" else lambda logits: {"logits": logits}
+    return Program(network, finish, description)
+
+
+def detection_program(
+    model: keras.Model,
+    label_names: Sequence[str] | None = None,
+    category_ids: Sequence[int] | None = None,
+    *,
+    postprocessing: str = "none",
+    score_threshold: float = 1e-8,
+    iou_threshold: float = 0.6,
+    max_detections: int = 100,
+    max_detections_per_class: int = 100,
+    anchors: np.ndarray | None = None,
+    scale_factors: Sequence[float] = SCALE_FACTORS,
+    input_size: tuple[int, int] | None = None,
+) -> Program:
+    """From images to the raw outputs of a detector, or to detections.
+
+    With `postprocessing="none"` the outputs are `box_encodings` float32 [B, A, 4] and
+    `class_logits` float32 [B, A, 1 + classes], and the anchors are part of the description.
+    Else they are those of `DetectionPostprocessing`, class by class: `boxes` [B, N, 4], `scores`
+    [B, N], `classes` [B, N] and `num_detections` [B].
+
+    Args:
+        model: as `SSDLite` returns it.
+        label_names: one for each class, the background not counted.
+        category_ids: one for each class, of the data set's format (COCO).
+        postprocessing: "none"; "nms", of the format's own operations; or "custom_op", LiteRT's
+            TFLite_Detection_PostProcess.
+        score_threshold: see `DetectionPostprocessing`, as are the following. The default keeps
+            what an evaluation wants; an application that shows detections wants 0.3 or more, and
+            runs faster.
+        iou_threshold: of the suppression.
+        max_detections: N.
+        max_detections_per_class: most survivors of one class.
+        anchors: float32 [A, 4], by default those of `SSDLite` at this size.
+        scale_factors: of the box codes.
+        input_size: (height, width), needed only where the model leaves them open.
+
+    Raises:
+        DeploymentError: (a ValueError) if `model` is no such network or was never built, its
+            size is open, or names, ids or anchors are not as many as they must be.
+        ValueError: for a threshold or number out of range.
+    """
+    network, size = _network(model, input_size)
+    tensors = network.output
+    if not isinstance(tensors, dict) or set(tensors) != {"box_encodings", "class_logits"}:
+        raise DeploymentError(
+            f"model {model.name!r} is no detector: expected are the outputs box_encodings and "
+            "class_logits of an SSDLite without post-processing, found is "
+            f"{keras.tree.map_structure(lambda tensor: tensor.shape, tensors)}"
+        )
+    anchors = anchors_for(network, size) if anchors is None else np.asarray(anchors, np.float32)
+    count, columns = tensors["class_logits"].shape[1:]
+    if anchors.shape != (count, 4):
+        raise DeploymentError(
+            f"model {model.name!r} has outputs for {count} anchors, but anchors has shape "
+            f"{anchors.shape}"
+        )
+    suppress = DetectionPostprocessing(
+        anchors,
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_detections=max_detections,
+        max_detections_per_class=max_detections_per_class,
+        scale_factors=scale_factors,
+    )
+    fields: dict[str, Any] = {
+        "task": "detection",
+        "input_size": size,
+        "label_names": _checked(label_names, "label_names", columns - 1),
+        "category_ids": _checked(category_ids, "category_ids", columns - 1),
+        "postprocessing": postprocessing,
+        "box_format": BOX_FORMAT,
+        "anchors": anchors,
+        "scale_factors": scale_factors,
+    }
+    if postprocessing == "none":
+        outputs = {
+            "box_encodings": f"float32 [batch, {count}, 4], codes ty, tx, th, tw of the anchors",
+            "class_logits": f"float32 [batch, {count}, {columns}], column 0 is the background; "
+            "the score of class i is the sigmoid of column 1 + i",
+        }
+        return Program(network, dict, Description(**fields, outputs=outputs))
+    outputs = {
+        "boxes": f"float32 [batch, {max_detections}, 4], best first; {BOX_FORMAT}",
+        "scores": f"float32 [batch, {max_detections}], 0 to 1",
+        "classes": f"[batch, {max_detections}], class ids from 0, without background",
+        "num_detections": "[batch], rows that are detections; the others are padding",
+    }
+    description = Description(
+        **fields,
+        outputs=outputs,
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_detections=max_detections,
+        max_detections_per_class=max_detections_per_class,
+    )
+    return Program(network, suppress, description)
+
+
+def _network(model: keras.Model, input_size: tuple[int, int] | None):
+    """`model` with an input of fixed size, computing in float32, and that size."""
+    inputs = getattr(model, "inputs", None)
+    if not isinstance(model, keras.Model) or not inputs:
+        name = getattr(model, "name", type(model).__name__)
+        raise DeploymentError(
+            f"{name!r} is no built Keras model: its input shape is unknown. Export what "
+            "MobileNetV2, SSDLite or DeepLabV3 returned, or call model.build(input_shape) first"
+        )
+    shape = inputs[0].shape
+    if len(inputs) != 1 or len(shape) != 4 or shape[3] != 3:
+        shapes = [tuple(tensor.shape) for tensor in inputs]
+        raise DeploymentError(
+            f"model {model.name!r} takes {shapes}, expected is one input [batch, height, width, 3]"
+        )
+    size = _size(model.name, shape[1:3], input_size)
+    model = _in_float32(model)
+    if tuple(shape[1:3]) == size:
+        return model, size
+    image = keras.Input((*size, 3), name=INPUT_NAME)
+    return keras.models.clone_model(model, image, clone_function=lambda layer: layer), size
+
+
+def _size(name: str, sides: Sequence[int | None], input_size) -> tuple[int, int]:
+    if input_size is None:
+        if None in sides:
+            raise DeploymentError(
+                f"model {name!r} leaves its image size open: give input_size=(height, width)"
+            )
+        return tuple(sides)
+    size = tuple(input_size)
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise DeploymentError(f"input_size={input_size!r} must be two positive whole numbers")
+    if any(side not in (None, given) for side, given in zip(sides, size, strict=True)):
+        raise DeploymentError(
+            f"model {name!r} takes images of {sides[0]}x{sides[1]} (height x width), not "
+            f"input_size={size}: build it with that input_shape, or with (None, None, 3)"
+        )
+    return size
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """`model` itself, or a copy where it computes in halves, which phones' kernels do not take."""
+    if all(layer.compute_dtype in (None, "float32") for layer in all_layers(model)):
+        return model
+
+    def clone(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Layers of a model, those of nested models in their place."""
+    layers = []
+    for layer in model.layers:
+        layers += all_layers(layer) if getattr(layer, "layers", None) else [layer]
+    return layers
+
+
+def _last_layer(model: keras.Model) -> keras.layers.Layer:
+    return all_layers(model)[-1]
+
+
+def _checked(values: Sequence[Any] | None, name: str, count: int) -> tuple[Any, ...] | None:
+    if values is not None and len(values) != count:
+        raise DeploymentError(f"{name} has {len(values)} entries, the model has {count} classes")
+    return None if values is None else tuple(values)

@@ -1,0 +1,194 @@
+"""Whether an exported file gives the answers of the Keras program that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mnv2.deployment.description import DeploymentError, Description
+from keras_mnv2.deployment.programs import Program
+from keras_mnv2.detection.box_coder import decode
+from keras_mnv2.detection.iou import pairwise_iou
+
+Outputs = Mapping[str, np.ndarray]
+
+# Least agreement that an export must reach, by task. Float files differ by rounding only. Eight
+# bits are checked against gross errors: what they cost is for an evaluation on real data to say.
+_LEAST = {
+    "float32": {"classification": 0.9999, "segmentation": 0.999, "detection": 0.999},
+    "float16": {"classification": 0.9, "segmentation": 0.9, "detection": 0.9},
+    "dynamic": {"classification": 0.5, "segmentation": 0.5, "detection": 0.5},
+    "int8": {"classification": 0.5, "segmentation": 0.5, "detection": 0.5},
+}
+
+# Of two detections that are taken for the same.
+_LEAST_IOU = 0.8
+_SCORE_DIFFERENCE = 0.05
+
+_PROVOKING_STEPS = 8
+_PROVOKING_STEP = 4.0
+
+
+def verify(
+    program: Program,
+    run: Callable[[np.ndarray], Outputs],
+    description: Description,
+    images: np.ndarray | None = None,
+    least: float | None = None,
+) -> float:
+    """Compares an exported file with its program.
+
+    Args:
+        program: that was exported.
+        run: the file, from uint8 [B, height, width, 3] to its outputs.
+        description: of the file.
+        images: uint8 [B, height, width, 3], best photos of the kind that the file is for; by
+            default made-up ones, in which a detector finds something.
+        least: agreement to be reached; by default what the precision should give.
+
+    Returns:
+        The agreement: that of `agreement`, but for detections the share that the network's own
+        outputs bear out. Where scores are equal, rounding decides which boxes survive, and with
+        them which others; so each detection must be one of the network's boxes with the score
+        that it has for the class, and the scores must be those of the program's detections.
+
+    Raises:
+        DeploymentError: (a ValueError) if it is too low, or if nothing is detected on `images`,
+            so that the comparison says nothing.
+    """
+    is_detector = description.postprocessing in ("nms", "custom_op")
+    if images is None:
+        images = sample_images(description.input_size)
+        if is_detector and not program.predict(images)["num_detections"].any():
+            images = _provoking(program, images)
+    expected, found = program.predict(images), run(images)
+    reached = agreement(description, expected, found)
+    if is_detector:
+        reached = _borne_out(program, images, expected, found)
+    if least is None:
+        least = _LEAST[description.precision][description.task]
+    if not reached >= least:
+        raise DeploymentError(
+            "the exported file does not give the answers of the Keras model: agreement "
+            f"{reached:.4f} (1 is equal), expected is {least} or more. Nothing was written"
+        )
+    return reached
+
+
+def agreement(description: Description, expected: Outputs, found: Outputs) -> float:
+    """How far two results of a program agree, from 0 (nothing in common) to 1 (equal).
+
+    - Probabilities: 1 less the total variation distance (half the sum of all differences), of
+      the worst image.
+    - Class maps: share of equal pixels.
+    - Detections: share that have a counterpart of the same class, about the same score and box in
+      the other result, weighted by score.
+    - Logits and box encodings: 1 less the largest difference in units of the largest value.
+
+    Raises:
+        DeploymentError: (a ValueError) if the outputs are not of the same names and shapes.
+    """
+    shapes = [{name: np.shape(value) for name, value in side.items()} for side in (expected, found)]
+    if shapes[0] != shapes[1]:
+        raise DeploymentError(f"the exported file returns {shapes[1]}, the program {shapes[0]}")
+    if "probabilities" in expected:
+        difference = np.abs(expected["probabilities"] - found["probabilities"])
+        return float(1 - 0.5 * difference.sum(-1).max())
+    if "class_map" in expected:
+        return float(np.mean(expected["class_map"] == found["class_map"]))
+    if "boxes" in expected:
+        return _detection_agreement(expected, found)
+    largest = [
+        np.abs(expected[name] - found[name]).max() / max(np.abs(expected[name]).max(), 1e-6)
+        for name in expected
+    ]
+    return float(1 - max(largest))
+
+
+def sample_images(size: tuple[int, int], count: int = 2) -> np.ndarray:
+    """Made-up pictures, the same each time: smooth colours and sharp-edged patches.
+
+    Returns:
+        uint8 [count, *size, 3].
+    """
+    height, width = size
+    random = np.random.default_rng(0)
+    coarse = random.uniform(0, 255, (count, 8, 8, 3)).astype("float32")
+    images = tf.image.resize(coarse, size, method="bicubic").numpy()
+    for image in images:
+        for _ in range(12):
+            top, left = random.integers(0, height), random.integers(0, width)
+            rows, columns = random.integers(1, height // 2 + 2), random.integers(1, width // 2 + 2)
+            patch = image[top : top + rows, left : left + columns]
+            patch[:] = 0.5 * patch + 0.5 * random.uniform(0, 255, 3)
+    images += random.normal(0, 4, images.shape)
+    return np.clip(images, 0, 255).round().astype("uint8")
+
+
+def _provoking(program: Program, images: np.ndarray) -> np.ndarray:
+    """`images`, changed until the detector is sure to see something (arXiv 1412.6572)."""
+    pixels = tf.cast(images, tf.float32)
+    for _ in range(_PROVOKING_STEPS):
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)
+            logits = program.network(pixels, training=False)["class_logits"][..., 1:]
+            best = tf.math.top_k(tf.reshape(logits, [len(images), -1]), 20).values
+        steps = tf.sign(tape.gradient(best, pixels))
+        pixels = tf.clip_by_value(pixels + _PROVOKING_STEP * steps, 0, 255)
+    return pixels.numpy().round().astype("uint8")
+
+
+def _detection_agreement(expected: Outputs, found: Outputs) -> float:
+    matched = total = 0.0
+    for here, there in ((expected, found), (found, expected)):
+        for image in range(len(here["boxes"])):
+            boxes, scores, classes = _detections(here, image)
+            others, other_scores, other_classes = _detections(there, image)
+            same = (
+                (np.asarray(pairwise_iou(boxes, others)) >= _LEAST_IOU)
+                & (np.abs(scores[:, None] - other_scores) <= _SCORE_DIFFERENCE)
+                & (classes[:, None] == other_classes)
+            )
+            matched += scores[same.any(axis=1)].sum()
+            total += scores.sum()
+    return float(matched / total) if total else 1.0
+
+
+def _borne_out(program: Program, images: np.ndarray, expected: Outputs, found: Outputs) -> float:
+    if not expected["num_detections"].any():
+        raise DeploymentError(
+            f"nothing scores more than score_threshold={program.description.score_threshold} in "
+            "the images that file and model are compared on, which proves nothing: give photos of "
+            "what the detector is for, or a lower threshold. Nothing was written"
+        )
+    raw = program.network(tf.cast(images, tf.float32), training=False)
+    anchors = np.asarray(program.description.anchors, np.float32)
+    candidates = decode(raw["box_encodings"], anchors, program.description.scale_factors)
+    candidates = np.clip(candidates, 0, 1)
+    logits = raw["class_logits"].numpy()[..., 1:]
+    matched = difference = total = 0.0
+    for image in range(len(images)):
+        boxes, scores, classes = _detections(found, image)
+        in_class = tf.sigmoid(logits[image].T[classes]).numpy()
+        same = (np.asarray(pairwise_iou(boxes, candidates[image])) >= _LEAST_IOU) & (
+            np.abs(scores[:, None] - in_class) <= _SCORE_DIFFERENCE
+        )
+        matched += scores[same.any(axis=1)].sum()
+        # Best first, zero where there is none.
+        wanted, given = expected["scores"][image], found["scores"][image]
+        if (
+            program.description.postprocessing == "custom_op"
+            and 2 * len(boxes) > (wanted > 0).sum()
+        ):
+            # Of the boxes that it returns some are dropped, others do not take their place.
+            wanted = np.where(given > 0, wanted, 0)
+        difference += np.abs(wanted - given).sum()
+        total += max(wanted.sum(), given.sum())
+    return float(min(matched / max(found["scores"].sum(), 1e-12), 1 - difference / total))
+
+
+def _detections(outputs: Outputs, image: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    count = int(outputs["num_detections"][image])
+    return tuple(outputs[name][image][:count] for name in ("boxes", "scores", "classes"))

@@ -1,0 +1,187 @@
+"""Turns a trained model into a file that runs without Keras: LiteRT, SavedModel or ONNX.
+
+    python scripts/export.py detector.keras --format litert
+    python scripts/export.py --run-dir runs/mine --format litert --precision int8 --evaluate 500
+    python scripts/export.py segmenter.keras --format onnx --size 257 257
+
+MODEL is a .keras file with MODEL.labels.json beside it (scripts/import_weights.py). What the file
+is, with its labels and the accuracy that --evaluate measures, is written into it, and for people
+beside it as OUTPUT.json. Before it appears under its name it is run and compared with the Keras
+model. A SavedModel also takes encoded pictures, by its signature serving_encoded.
+
+With a MODEL or --run-dir, --help also shows the options of its task.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np  # noqa: E402
+from export_options import parse_arguments  # noqa: E402
+
+from keras_mnv2.deployment.describing import describe  # noqa: E402
+from keras_mnv2.deployment.description import sidecar_path  # noqa: E402
+from keras_mnv2.deployment.programs import Program  # noqa: E402
+from keras_mnv2.deployment.running import load  # noqa: E402
+from keras_mnv2.deployment.staging import Export  # noqa: E402
+from keras_mnv2.deployment.verification import sample_images  # noqa: E402
+from tasks.common.console import exit_on_bad_input  # noqa: E402
+from tasks.common.export import TaskExport, read_pictures, spread  # noqa: E402
+from tasks.common.picture_files import readable_pictures  # noqa: E402
+from tasks.datasets.source import Source  # noqa: E402
+
+_ENDINGS = {"litert": ".tflite", "saved_model": "_saved_model", "onnx": ".onnx"}
+# Images on which the file is compared with the Keras model.
+_COMPARED = 4
+# Outputs that are numbers in an order, unlike detections, of which equal ones may change places.
+_COMPARABLE = ("probabilities", "logits", "box_encodings", "class_logits", "scores")
+
+
+@exit_on_bad_input
+def main(argv: Sequence[str] | None = None) -> None:
+    task_class, options = parse_arguments(argv, __doc__)
+    task = task_class(options)
+    if options.split_expansion:
+        from keras_mnv2.deployment.expansion_splitting import split_expansion
+
+        task.model = split_expansion(task.model, options.split_expansion)
+    program = task.program().described(source=task.source())
+    calibration = calibration_images(task) if options.precision == "int8" else None
+    images = sample_images(program.description.input_size)
+    if calibration:
+        images = np.concatenate(calibration[:_COMPARED])
+    # Before anything is written, so that what is wrong with the data is found in time.
+    accuracy = {} if options.evaluate is None else keras_accuracy(task)
+    try:
+        export = write(task, program, images, calibration)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    if accuracy:
+        accuracy["file"] = task.measure(load(export.path), *evaluated_data(task))
+        describe(export.path, dataclasses.replace(export.description, accuracy=accuracy))
+    report(export, program, images, accuracy)
+    if options.layer_report:
+        print(layer_report(task, program, calibration))
+
+
+def calibration_images(task: TaskExport) -> list[np.ndarray]:
+    """Images by which the ranges of activations are found, uint8 [1, height, width, 3] each."""
+    options = task.arguments
+    if options.calibration_images:
+        paths = readable_pictures(options.calibration_images)
+        encoded = read_pictures(paths, options.calibration_count)
+    else:
+        source, recipe = task.data
+        split = options.calibration_split or recipe.train_split
+        examples = spread(source, split, options.calibration_count).examples(split)
+        encoded = examples.map(lambda example: example["image"])
+    images = list(task.images(encoded))
+    print(f"calibration: {len(images)} images")
+    return images
+
+
+def evaluated_data(task: TaskExport) -> tuple[Source, str]:
+    """The data set on which accuracy is measured, and its split."""
+    source, recipe = task.data
+    split = task.arguments.split or recipe.validation_split
+    count = task.arguments.evaluate
+    return (spread(source, split, count) if count else source), split
+
+
+def keras_accuracy(task: TaskExport) -> dict[str, Any]:
+    """What is measured, and the figures of the Keras model."""
+    source, split = evaluated_data(task)
+    total = source.num_examples(split)
+    return {
+        "dataset": source.name,
+        "split": split,
+        "images": min(task.arguments.evaluate or total, total),
+        "keras": task.measure(task.trained.model, source, split),
+    }
+
+
+def write(
+    task: TaskExport, program: Program, images: np.ndarray, calibration: list[np.ndarray] | None
+) -> Export:
+    """Exports as the options say, all or nothing."""
+    options = task.arguments
+    path = Path(options.output) if options.output else default_output(task)
+    common = {"input_dtype": options.input_dtype, "images": images}
+    if options.format == "saved_model":
+        from keras_mnv2.deployment.saved_model import export_saved_model
+
+        return export_saved_model(program, path, decoder=task.decode, **common)
+    if options.format == "onnx":
+        from keras_mnv2.deployment.onnx_file import export_onnx
+
+        return export_onnx(program, path, **common)
+    from keras_mnv2.deployment.litert import export_litert
+
+    return export_litert(
+        program,
+        path,
+        options.precision,
+        output_dtype=options.output_dtype,
+        batch_size=None if options.any_batch else 1,
+        resizable=options.resizable,
+        representative=calibration,
+        float_layers=options.float_layers,
+        bias_correction=not options.no_bias_correction,
+        **common,
+    )
+
+
+def layer_report(task: TaskExport, program: Program, calibration: list[np.ndarray]) -> str:
+    """The error that each layer of an int8 file adds, as a table."""
+    from keras_mnv2.deployment.quantization import quantize
+    from keras_mnv2.deployment.quantization_report import format_layer_errors, layer_errors
+
+    options = task.arguments
+    quantized = quantize(
+        program,
+        calibration,
+        float_layers=options.float_layers,
+        bias_correction=not options.no_bias_correction,
+    )
+    return format_layer_errors(layer_errors(quantized))
+
+
+def default_output(task: TaskExport) -> Path:
+    """Beside the model, with its name."""
+    options, path = task.arguments, task.trained.path
+    precision = "" if options.precision == "float32" else f"_{options.precision}"
+    return path.with_name(f"{path.stem}{precision}{_ENDINGS[options.format]}")
+
+
+def report(export: Export, program: Program, images: np.ndarray, accuracy: dict) -> None:
+    """Prints what was written and how it compares with the Keras model."""
+    path = export.path
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    print(f"wrote {path} ({size / 1e6:.2f} MB), described in {sidecar_path(path)}")
+    if export.operators:
+        counts = sorted(export.operators.items(), key=lambda item: (-item[1], item[0]))
+        print("operators: " + ", ".join(f"{name} {count}" for name, count in counts))
+    print(f"agreement with the Keras model: {export.agreement:.6f} (1 is equal)")
+    expected, found = program.predict(images), load(path)(images)
+    for name in [name for name in _COMPARABLE if name in expected]:
+        difference = np.abs(expected[name] - found[name]).max()
+        print(f"  largest difference of {name}: {difference:.1e}")
+    if "class_map" in expected:
+        same = np.mean(expected["class_map"] == found["class_map"])
+        print(f"  equal pixels of class_map: {same:.4%}")
+    if accuracy:
+        print(f"on {accuracy['images']} images of {accuracy['dataset']}, {accuracy['split']}:")
+        print(f"  {'':<26} Keras   file")
+        for name, value in accuracy["keras"].items():
+            print(f"  {name:<26} {value:.4f}  {accuracy['file'][name]:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""LiteRT files of all tasks: which operations they hold, what they answer, what they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_programs import assert_same, make_program, random_images
+
+from keras_mnv2.deployment.description import DeploymentError, Description
+from keras_mnv2.deployment.litert import export_litert
+from keras_mnv2.deployment.litert_file import operators, parse, read_description, with_description
+from keras_mnv2.deployment.programs import classification_program, detection_program
+from keras_mnv2.deployment.running import load
+from keras_mnv2.deployment.verification import sample_images
+
+litert = pytest.importorskip(
+    "ai_edge_litert.interpreter", reason="the runtime is absent: pip install ai-edge-litert"
+)
+
+KINDS = ("classification", "class_map", "none", "nms", "custom_op")
+UINT8 = ("class_map", "nms")
+
+BACKBONE = {"MUL": 1, "ADD": 11, "DEPTHWISE_CONV_2D": 17}
+SEGMENTER = {**BACKBONE, "CONV_2D": 41, "MEAN": 1, "RESIZE_BILINEAR": 2, "CONCATENATION": 1}
+DETECTOR = {**BACKBONE, "CONV_2D": 55, "DEPTHWISE_CONV_2D": 33, "RESHAPE": 12, "CONCATENATION": 2}
+# Batch normalizations are folded, activations fused, dilated convolutions one operation each; MUL
+# and one ADD scale the image.
+OPERATORS = {
+    "classification": {**BACKBONE, "CONV_2D": 35, "MEAN": 1, "FULLY_CONNECTED": 1, "SOFTMAX": 1},
+    "class_map": {**SEGMENTER, "ARG_MAX": 1, "CAST": 2},
+    "none": DETECTOR,
+    "nms": {
+        **DETECTOR,
+        "MUL": 15,
+        "ADD": 15,
+        "RESHAPE": 21,
+        "CONCATENATION": 3,
+        "REDUCE_MAX": 1,
+        "TOPK_V2": 3,
+        "GATHER": 8,
+        "LOGISTIC": 1,
+        "GREATER": 2,
+        "SELECT_V2": 2,
+        "CAST": 5,
+        "FLOOR_DIV": 1,
+        "SUB": 6,
+        "ONE_HOT": 1,
+        "UNPACK": 1,
+        "STRIDED_SLICE": 13,
+        "EXP": 1,
+        "NON_MAX_SUPPRESSION_V4": 3,
+        "PACK": 2,
+        "LESS": 1,
+        "MINIMUM": 3,
+        "RELU": 1,
+        "SUM": 1,
+    },
+    "custom_op": {**DETECTOR, "LOGISTIC": 1, "CUSTOM:TFLite_Detection_PostProcess": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def programs():
+    programs = {kind: make_program(kind) for kind in ("classification", "class_map", "none")}
+    for kind in ("nms", "custom_op"):
+        programs[kind] = detection_program(programs["none"].network, postprocessing=kind)
+    return programs
+
+
+@pytest.fixture(scope="module")
+def folder(programs, tmp_path_factory):
+    """Folder of a float32 file for each kind, some for uint8."""
+    folder = tmp_path_factory.mktemp("exported")
+    for kind, program in programs.items():
+        dtype = "uint8" if kind in UINT8 else "float32"
+        export = export_litert(program, folder / f"{kind}.tflite", input_dtype=dtype)
+        assert export.path == folder / f"{kind}.tflite" and export.agreement > 0.9999
+        assert export.operators == operators(export.path)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_operations(kind, folder):
+    assert operators(folder / f"{kind}.tflite") == OPERATORS[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1])
+def test_answers(kind, programs, folder):
+    model, program = load(folder / f"{kind}.tflite"), programs[kind]
+    images = random_images(program)
+    assert_same(program, model(images), program.predict(images))
+    shifted = images[:1].astype(np.float32) * 0.9 + 0.25
+    seen = np.rint(shifted) if kind in UINT8 else shifted
+    assert_same(program, model(shifted), program.predict(seen))
+
+
+def test_the_custom_operation_returns_the_same_detections(programs, folder):
+    """But others do not take the place of those that have no area in the image."""
+    model, program = load(folder / "custom_op.tflite"), programs["custom_op"]
+    images = random_images(program)
+    found, expected = model(images), program.predict(images)
+    for image, count in enumerate(found["num_detections"]):
+        assert 90 < count <= 100
+        for name in ("boxes", "scores", "classes"):
+            assert found[name].dtype == expected[name].dtype
+            assert not found[name][image, count:].any()
+            expected[name][image, count:] = 0
+        expected["num_detections"][image] = count
+    assert_same(program, found, expected)
+
+
+def test_a_dozen_lines_with_nothing_but_numpy_and_the_runtime(programs, folder):
+    program = programs["custom_op"]
+    images = random_images(program, 1)
+    run = litert.Interpreter(str(folder / "custom_op.tflite")).get_signature_runner()
+    found = run(images=images.astype(np.float32))
+    assert {name: value.shape for name, value in found.items()} == {
+        "boxes": (1, 100, 4),
+        "scores": (1, 100),
+        "classes": (1, 100),
+        "num_detections": (1,),
+    }
+    expected = program.predict(images)["scores"]
+    assert found["scores"][0, 0] == pytest.approx(expected[0, 0], abs=1e-5)
+
+
+def test_the_description_is_inside_and_beside(programs, folder):
+    for kind, program in programs.items():
+        description = load(folder / f"{kind}.tflite").description
+        assert description == read_description(folder / f"{kind}.tflite")
+        beside = Description.from_json((folder / f"{kind}.tflite.json").read_text())
+        assert beside == description
+        dtype = "uint8" if kind in UINT8 else "float32"
+        assert description == dataclasses.replace(
+            program.description, format="litert", input_dtype=dtype
+        )
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"{kind}.tflite{ending}" for kind in KINDS for ending in ("", ".json")
+    )
+
+
+def test_another_description_changes_nothing_else(folder):
+    content = (folder / "classification.tflite").read_bytes()
+    before = parse(content, "before")
+    description = dataclasses.replace(
+        read_description(folder / "classification.tflite"), accuracy={"top-1": 0.5}
+    )
+    changed = with_description(content, description)
+    after = parse(changed, "after")
+    names = [entry.name for entry in after.metadata]
+    assert names.count(b"keras_mnv2") == 1
+    assert b"min_runtime_version" in names and b"CONVERSION_METADATA" in names
+    assert after.signatureDefs[0].signatureKey == before.signatureDefs[0].signatureKey
+    for old, new in zip(before.buffers, after.buffers, strict=False):
+        assert np.array_equal(old.data, new.data)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype("float32")
+    runs = [
+        litert.Interpreter(model_content=file).get_signature_runner() for file in (content, changed)
+    ]
+    np.testing.assert_array_equal(*(run(images=image)["probabilities"] for run in runs))
+
+
+def test_weights_are_aligned_for_every_processor(folder):
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    content = (folder / "classification.tflite").read_bytes()
+    model = schema.Model.GetRootAs(content, 0)
+    start = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+    places = [
+        model.Buffers(i).DataAsNumpy().__array_interface__["data"][0] - start
+        for i in range(model.BuffersLength())
+        if model.Buffers(i).DataLength()
+    ]
+    assert len(places) > 50 and all(place % 16 == 0 for place in places)
+
+
+@pytest.mark.parametrize("precision", ["float16", "dynamic"])
+def test_smaller_weights(precision, programs, folder, tmp_path):
+    path = tmp_path / "small.tflite"
+    export = export_litert(programs["nms"], path, precision)
+    assert export.agreement > 0.9
+    assert load(path).description.precision == precision
+    size, whole = path.stat().st_size, (folder / "nms.tflite").stat().st_size
+    assert size < (0.55 if precision == "float16" else 0.4) * whole
+    changed = {"DEQUANTIZE", "CAST"}
+    assert set(export.operators) - changed == set(OPERATORS["nms"]) - changed
+    # Among what is made smaller is nothing that places the boxes.
+    assert ("DEQUANTIZE" in export.operators) == (precision == "float16")
+
+
+@pytest.mark.parametrize("kind", ["classification", "class_map"])
+def test_any_batch_and_any_size(kind, programs, tmp_path):
+    program = programs[kind]
+    export_litert(program, tmp_path / "open.tflite", batch_size=None, resizable=True)
+    model = load(tmp_path / "open.tflite")
+    images = random_images(program)
+    assert_same(program, model(images), program.predict(images))
+    larger = np.pad(images, [(0, 0), (7, 9), (3, 0), (0, 0)], mode="reflect")
+    found = model(larger)
+    if kind == "class_map":
+        image = keras.Input((None, None, 3))
+        network = keras.models.clone_model(program.network, image, clone_function=lambda x: x)
+        expected = dataclasses.replace(program, network=network).predict(larger)
+        assert_same(program, found, expected)
+    assert len(found[next(iter(found))]) == len(larger)
+
+
+def test_any_batch_of_raw_outputs(programs, tmp_path):
+    program = programs["none"]
+    export = export_litert(program, tmp_path / "batch.tflite", batch_size=None)
+    assert set(export.operators) == {*OPERATORS["none"], "SHAPE", "STRIDED_SLICE", "PACK"}
+    images = random_images(program)
+    run = litert.Interpreter(str(export.path)).get_signature_runner()
+    assert_same(program, run(images=images.astype(np.float32)), program.predict(images))
+
+
+def test_images_in_which_nothing_is_found_prove_nothing(programs, tmp_path):
+    images = sample_images(programs["nms"].description.input_size)
+    threshold = programs["nms"].predict(images)["scores"].max() + 0.02
+    program = detection_program(
+        programs["none"].network, postprocessing="nms", score_threshold=float(threshold)
+    )
+    with pytest.raises(DeploymentError, match="nothing scores more than .* give photos"):
+        export_litert(program, tmp_path / "a.tflite", images=images)
+    # By default they are changed until something is found in them.
+    assert export_litert(program, tmp_path / "a.tflite").agreement > 0.99
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("classification", {"path": "a.bin"}, "must end in .tflite"),
+        ("classification", {"precision": "int4"}, "precision='int4' must be one of"),
+        ("classification", {"input_dtype": "int8"}, "input_dtype='int8' with precision='float32'"),
+        ("classification", {"input_dtype": "int64"}, "input_dtype='int64' must be one of"),
+        ("classification", {"output_dtype": "int8"}, "needs precision='int8'"),
+        ("classification", {"batch_size": 2}, "batch_size=2 must be 1, or None"),
+        ("classification", {"float_layers": ["Conv1"]}, "belong to precision='int8'"),
+        ("classification", {"precision": "int8", "resizable": True}, "of a fixed size"),
+        ("classification", {"min_agreement": 1.5}, "does not give the answers"),
+        ("none", {"resizable": True}, "anchors belong to one size"),
+        ("nms", {"batch_size": None}, "one image at a time"),
+    ],
+)
+def test_a_failed_export_leaves_everything_as_it_was(kind, options, message, programs, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / options.get("path", "a.tflite")
+    path.write_text("older")
+    options = {name: value for name, value in options.items() if name != "path"}
+    with pytest.raises(DeploymentError, match=message):
+        export_litert(programs[kind], path, **options)
+    assert list(folder.iterdir()) == [path] and path.read_text() == "older"
+
+
+def test_operations_that_are_not_builtin(tmp_path):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Activation(keras.ops.erf)(image))
+    program = classification_program(keras.Model(image, keras.layers.Softmax()(x)))
+    with pytest.raises(DeploymentError, match="Erf"):
+        export_litert(program, tmp_path / "erf.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_are_made_but_not_overwritten(programs, tmp_path):
+    export = export_litert(programs["classification"], tmp_path / "new" / "a.tflite")
+    assert export.path.is_file()
+    (tmp_path / "b.tflite").mkdir()
+    with pytest.raises(DeploymentError, match="is a folder already"):
+        export_litert(programs["classification"], tmp_path / "b.tflite")
+    with pytest.raises(DeploymentError, match="cannot be written"):
+        export_litert(programs["classification"], export.path / "c.tflite")
+
+
+def test_foreign_and_damaged_files(folder, tmp_path):
+    content = (folder / "classification.tflite").read_bytes()
+    path = tmp_path / "a.tflite"
+    for foreign in (b"", b"abc", b"x" * 100):
+        path.write_bytes(foreign)
+        with pytest.raises(DeploymentError, match="a.tflite is no LiteRT file"):
+            operators(path)
+        with pytest.raises(DeploymentError, match="a.tflite is neither a LiteRT file"):
+            load(path)
+    for length in (9, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        for look in (load, operators):
+            with pytest.raises(DeploymentError, match="a.tflite is damaged"):
+                look(path)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    assert operators(path) == {"FULLY_CONNECTED": 1}
+    with pytest.raises(DeploymentError, match="that keras_mnv2 did not export"):
+        load(path)
+    other = content.replace(b'"version": 1', b'"version": 7')
+    path.write_bytes(other)
+    with pytest.raises(DeploymentError, match="a.tflite: the description has version 7"):
+        load(path)

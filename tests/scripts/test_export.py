@@ -1,0 +1,267 @@
+"""scripts/export.py on tiny models of all tasks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import export
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_mnv2 import DeepLabV3, MobileNetV2, SSDLite
+from keras_mnv2.deployment.running import load
+from tasks.classification.recipes import ClassificationRecipe
+from tasks.common.run_folder import open_run_folder
+from tasks.datasets.detection_source import open_detection_source
+
+pytest.importorskip("ai_edge_litert", reason="LiteRT is absent: pip install ai-edge-litert")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def models(data_dir, tmp_path_factory):
+    """Folder of a model of each task with its label map, as scripts/import_weights.py leaves it."""
+    folder = tmp_path_factory.mktemp("models")
+    source = open_detection_source("shapes/tiny", data_dir=data_dir)
+    names = list(source.label_names)
+    keras.utils.set_random_seed(0)
+    imported = {"source": "original.pb", "sha256": {"original.pb": "00"}, "published": None}
+    for name, model, labels in (
+        ("classifier", MobileNetV2((32, 32, 3), alpha=0.35, classes=10), {"labels": names}),
+        (
+            "detector",
+            SSDLite(10, (96, 96, 3), alpha=0.35, class_prior=0.3),
+            {"labels": names, "category_ids": list(source.category_ids)},
+        ),
+        (
+            "segmenter",
+            DeepLabV3(11, (65, 65, 3), alpha=0.35),
+            {"labels": ["background", *names]},
+        ),
+    ):
+        model.save(folder / f"{name}.keras")
+        labels = json.dumps({**labels, **imported})
+        (folder / f"{name}.keras.labels.json").write_text(labels)
+    return folder
+
+
+@pytest.fixture
+def folder(models, tmp_path, monkeypatch):
+    """A folder with the models alone, and the current one."""
+    shutil.copytree(models, tmp_path / "models")
+    monkeypatch.chdir(tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def shapes(data_dir):
+    return ["--dataset", "shapes/tiny", "--data-dir", data_dir]
+
+
+def run(line, *words):
+    """The command, of a line of words and further ones."""
+    export.main([*line.split(), *words])
+
+
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_classifier_in_8_bits_with_its_accuracy(folder, shapes, capsys):
+    before = names_in(folder)
+    run(
+        "classifier.keras --format litert --precision int8 --input-dtype uint8 --central-crop 1 "
+        "--calibration-count 12 --evaluate 9 --split validation[:20] --layer-report",
+        *shapes,
+    )
+    written = {"classifier_int8.tflite", "classifier_int8.tflite.json"}
+    assert names_in(folder) - before == written
+
+    description = load("classifier_int8.tflite").description
+    assert json.loads((folder / "classifier_int8.tflite.json").read_text()) == json.loads(
+        description.to_json()
+    )
+    assert (description.precision, description.input_dtype) == ("int8", "uint8")
+    assert description.label_names[0] == "circle"
+    assert description.source["file"] == "classifier.keras"
+    assert len(description.source["sha256"]) == 64
+    assert description.source["central_crop"] == 1.0
+    assert description.source["imported_from"]["source"] == "original.pb"
+    assert "resized bilinearly" in description.source["pictures"]
+    accuracy = description.accuracy
+    assert (accuracy["dataset"], accuracy["split"]) == ("shapes/tiny", "validation[:20]")
+    assert accuracy["images"] == 9
+    assert accuracy["keras"].keys() == accuracy["file"].keys()
+    assert 0 <= accuracy["file"]["top5"] <= 1
+
+    printed = capsys.readouterr().out
+    assert "calibration: 12 images" in printed
+    assert "CONV_2D" in printed and "FULLY_CONNECTED" in printed
+    assert "largest difference of probabilities" in printed
+    assert f"top1{'':23}{accuracy['keras']['top1']:.4f}" in printed
+    assert "block_3_expand" in printed
+
+
+def test_a_training_run_is_calibrated_on_its_own_data(folder, data_dir, capsys):
+    recipe = ClassificationRecipe(dataset="shapes/tiny", data_dir=data_dir, height=32, width=32)
+    open_run_folder(folder / "run", "classification", recipe)
+    shutil.copy("classifier.keras", "run/last.keras")
+    shutil.copy("classifier.keras.labels.json", "run/labels.json")
+    run("--run-dir run --checkpoint last --format litert --precision int8 --calibration-count 5")
+    assert "calibration: 5 images" in capsys.readouterr().out
+    description = load("run/last_int8.tflite").description
+    assert description.source["file"] == "last.keras" and description.accuracy is None
+    assert len(description.label_names) == 10
+
+
+def test_a_detector_without_post_processing_for_onnx(folder, capsys):
+    pytest.importorskip("onnxruntime", reason="the runtime is absent: pip install onnxruntime")
+    pytest.importorskip("tf2onnx", reason="the converter is absent: pip install tf2onnx")
+    run("detector.keras --format onnx --postprocessing none --output out/mine.onnx")
+    model = load("out/mine.onnx")
+    assert names_in(folder / "out") == {"mine.onnx", "mine.onnx.json"}
+    assert model.description.postprocessing == "none"
+    assert model.description.category_ids == tuple(range(1, 11))
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    expected = keras.saving.load_model("detector.keras").predict_on_batch(images)
+    for name, value in model(images).items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-4)
+    printed = capsys.readouterr().out
+    assert "largest difference of class_logits" in printed and "Conv 88" in printed
+
+
+def test_a_segmenter_of_another_size_serves_encoded_pictures(folder, capsys):
+    run("segmenter.keras --format saved_model --size 97 33 --output-stride 32")
+    description = load("segmenter_saved_model").description
+    assert description.input_size == (97, 33) and description.source["output_stride"] == 32
+    served = tf.saved_model.load("segmenter_saved_model").signatures["serving_encoded"]
+    picture = np.random.default_rng(0).integers(0, 256, (200, 50, 3), np.uint8)
+    outputs = served(encoded=tf.io.encode_png(picture)[None])
+    assert outputs["class_map"].shape == (1, 97, 33)
+    # 200 x 50 fits as 97 x 24; the rest is padding.
+    assert outputs["valid"].numpy().tolist() == [[97, 24]]
+    assert "equal pixels of class_map: 100" in capsys.readouterr().out
+
+
+def test_thresholds_and_split_blocks(folder):
+    run(
+        "detector.keras --format litert --score-threshold 0.2 --max-detections 7 "
+        "--split-expansion 2 --output d.tflite"
+    )
+    model = load("d.tflite")
+    assert model.description.score_threshold == 0.2
+    # Of the recipe.
+    assert model.description.iou_threshold == 0.6
+    found = model(np.zeros((1, 96, 96, 3), np.uint8))
+    assert found["boxes"].shape == (1, 7, 4)
+
+
+BAD = [
+    ("classifier.keras --format keras", 2, "invalid choice: 'keras'"),
+    ("--format litert", 2, "give either a MODEL or --run-dir"),
+    ("classifier.keras --run-dir x --format litert", 2, "give either a MODEL or --run-dir"),
+    ("classifier.keras --format onnx --precision int8", 2, "--precision: only for --format litert"),
+    (
+        "classifier.keras --format litert --float-layers a --calibration-count 3",
+        2,
+        "--float-layers, --calibration-count: only for --precision int8",
+    ),
+    ("classifier.keras --format litert --annotations x", 2, "unrecognized arguments"),
+    ("classifier.keras --format litert --evaluate -3", 2, "--evaluate -3 must be at least 1"),
+    (
+        "classifier.keras --format litert --precision int8 --calibration-count 0",
+        2,
+        "--calibration-count 0 must be at least 1",
+    ),
+    ("missing.keras --format litert", 1, "missing.keras is missing"),
+    ("notes.keras --format litert", 1, "notes.keras is not a readable .keras file"),
+    ("half.keras --format onnx", 1, "half.keras is not a readable .keras file"),
+    ("unbuilt.keras --format litert", 1, "unbuilt.keras holds a model that was never built"),
+    ("classifier.tflite --format litert", 1, "classifier.tflite is exported already"),
+    ("--run-dir none --format litert", 1, "config.json is missing"),
+    ("--run-dir empty --checkpoint best --format litert", 1, "config.json is missing"),
+    (
+        "classifier.keras --format litert --precision int8",
+        1,
+        "classifier.keras does not say what data it is for",
+    ),
+    (
+        "classifier.keras --format litert --precision int8 --calibration-images empty",
+        1,
+        "no pictures at 'empty'",
+    ),
+    (
+        "classifier.keras --format litert --precision int8 --calibration-images broken",
+        1,
+        "photo.jpg",
+    ),
+    (
+        "detector.keras --format litert --precision int8 {shapes} --calibration-split holdout",
+        1,
+        "no split 'holdout'",
+    ),
+    ("detector.keras --format onnx --postprocessing custom_op", 1, "is an operation of LiteRT"),
+    (
+        "detector.keras --format litert --postprocessing none --score-threshold 0.3",
+        1,
+        "go with --postprocessing nms",
+    ),
+    ("detector.keras --format litert --resizable", 1, "resizable=True"),
+    ("detector.keras --format litert --input-dtype int8", 1, "input_dtype='int8'"),
+    ("segmenter.keras --format litert --size 64 64", 1, "a multiple of the output stride"),
+    ("classifier.keras --format litert --output empty", 1, "empty must end in .tflite"),
+    ("classifier.keras --format saved_model --output broken", 1, "broken is a folder already"),
+]
+
+
+@pytest.mark.parametrize(("line", "status", "message"), BAD)
+def test_bad_input_ends_in_one_message(line, status, message, folder, shapes, capsys):
+    (folder / "notes.keras").write_text("no model")
+    content = (folder / "classifier.keras").read_bytes()
+    (folder / "half.keras").write_bytes(content[: len(content) // 2])
+    keras.Sequential([keras.layers.Dense(3)]).save(folder / "unbuilt.keras")
+    for name in ("empty", "broken"):
+        (folder / name).mkdir()
+    (folder / "broken" / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        run(line.replace("{shapes}", " ".join(shapes)))
+    assert ended.value.code == status
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_calibration_pictures_are_spread_over_all(folder, capsys):
+    (folder / "photos").mkdir()
+    for number in range(7):
+        picture = Image.fromarray(np.full((40, 30, 3), 30 * number, np.uint8))
+        picture.save(folder / "photos" / f"{number}.png")
+    run(
+        "classifier.keras --format litert --precision int8 --calibration-count 3 "
+        "--calibration-images photos"
+    )
+    assert "calibration: 3 images" in capsys.readouterr().out
+    assert load("classifier_int8.tflite").description.precision == "int8"
+
+
+def test_help_shows_the_options_of_the_task(folder, capsys):
+    for line, shown in (
+        ("--help", {"--format"}),
+        ("detector.keras --help", {"--format", "--postprocessing", "--annotations"}),
+        ("segmenter.keras --help", {"--format", "--logits", "--masks"}),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            run(line)
+        printed = capsys.readouterr().out
+        assert ended.value.code == 0
+        known = {"--format", "--postprocessing", "--annotations", "--logits", "--masks"}
+        assert {option for option in known if f"{option} " in printed} == shown
