@@ -53,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         task.model = split_expansion(task.model, options.split_expansion)
     program = task.program().described(source=task.source())
     calibration = calibration_images(task) if options.precision == "int8" else None
-    images = sample_images(program.description.input_size)
-    if calibration:
-        images = np.concatenate(calibration[:_COMPARED])
+    images = np.concatenate(calibration[:_COMPARED]) if calibration else None
     # Before anything is written, so that what is wrong with the data is found in time.
     accuracy = {} if options.evaluate is None else keras_accuracy(task)
     try:
@@ -65,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if accuracy:
         accuracy["file"] = task.measure(load(export.path), *evaluated_data(task))
         describe(export.path, dataclasses.replace(export.description, accuracy=accuracy))
+    if images is None:
+        images = sample_images(program.description.input_size)
     report(export, program, images, accuracy)
     if options.layer_report:
         print(layer_report(task, program, calibration))
@@ -107,7 +107,10 @@ def keras_accuracy(task: TaskExport) -> dict[str, Any]:
 
 
 def write(
-    task: TaskExport, program: Program, images: np.ndarray, calibration: list[np.ndarray] | None
+    task: TaskExport,
+    program: Program,
+    images: np.ndarray | None,
+    calibration: list[np.ndarray] | None,
 ) -> Export:
     """Exports as the options say, all or nothing."""
     options = task.arguments

@@ -18,7 +18,7 @@ def calibrated(
     """A float LiteRT file with the ranges of activations on `images`, ready to be quantized.
 
     TensorFlow's own calibrator lets operations work in place: the sum of a residual block then
-    counts as its summand, too, which widens the ranges of linear bottlenecks by up to half.
+    counts as its summand, too, which widens the ranges of linear bottlenecks by up to 70 %.
 
     The range of the input, and of all that is computed from it before the first convolution, is
     that of pixels 0..255, whatever the images hold, so that 8-bit pixels go in as they are.

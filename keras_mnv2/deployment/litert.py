@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.deployment.description import PRECISIONS, DeploymentError
+from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.litert_file import CUSTOM, operators, with_description
 from keras_mnv2.deployment.litert_postprocessing import (
     POSTPROCESS_OP,
@@ -19,7 +20,7 @@ from keras_mnv2.deployment.litert_postprocessing import (
     builtin_nms,
     custom_op,
 )
-from keras_mnv2.deployment.programs import INPUT_NAME, Program
+from keras_mnv2.deployment.programs import Program
 from keras_mnv2.deployment.running import load
 from keras_mnv2.deployment.staging import Export, staged
 from keras_mnv2.deployment.verification import verify

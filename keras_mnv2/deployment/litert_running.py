@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_mnv2.deployment.description import DeploymentError
+from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.litert_file import read_description
-from keras_mnv2.deployment.programs import INPUT_NAME
 
 
 class LiteRTRunner:

@@ -11,13 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.deployment.description import DeploymentError, Description
+from keras_mnv2.deployment.fixed_network import INPUT_NAME, all_layers, fixed_network
 from keras_mnv2.detection.box_coder import SCALE_FACTORS
 from keras_mnv2.detection.postprocessing import DetectionPostprocessing
 from keras_mnv2.detection.ssdlite import anchors_for
 from keras_mnv2.mobilenet_v2 import scale_image
-
-# Of the one input in every format.
-INPUT_NAME = "images"
 
 BOX_FORMAT = "ymin, xmin, ymax, xmax, normalised"
 SEGMENTATION_OUTPUTS = ("class_map", "logits")
@@ -78,9 +76,9 @@ def classification_program(
         DeploymentError: (a ValueError) if `model` is no such classifier or was never built, its
             size is open, or the names are not as many as its classes.
     """
-    network, size = _network(model, input_size)
+    network, size = fixed_network(model, input_size)
     shape = network.output_shape
-    last = _last_layer(model)
+    last = all_layers(network)[-1]
     is_softmax = isinstance(last, keras.layers.Softmax) or (
         getattr(last, "activation", None) is keras.activations.softmax
     )
@@ -125,7 +123,7 @@ def segmentation_program(
     """
     if output not in SEGMENTATION_OUTPUTS:
         raise DeploymentError(f"output={output!r} must be one of {SEGMENTATION_OUTPUTS}")
-    network, size = _network(model, input_size)
+    network, size = fixed_network(model, input_size)
     shape = network.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or tuple(shape[1:3]) != size:
         raise DeploymentError(
@@ -194,7 +192,7 @@ def detection_program(
             size is open, or names, ids or anchors are not as many as they must be.
         ValueError: for a threshold or number out of range.
     """
-    network, size = _network(model, input_size)
+    network, size = fixed_network(model, input_size)
     tensors = network.output
     if not isinstance(tensors, dict) or set(tensors) != {"box_encodings", "class_logits"}:
         raise DeploymentError(
@@ -249,72 +247,6 @@ def detection_program(
         max_detections_per_class=max_detections_per_class,
     )
     return Program(network, suppress, description)
-
-
-def _network(model: keras.Model, input_size: tuple[int, int] | None):
-    """`model` with an input of fixed size, computing in float32, and that size."""
-    inputs = getattr(model, "inputs", None)
-    if not isinstance(model, keras.Model) or not inputs:
-        name = getattr(model, "name", type(model).__name__)
-        raise DeploymentError(
-            f"{name!r} is no built Keras model: its input shape is unknown. Export what "
-            "MobileNetV2, SSDLite or DeepLabV3 returned, or call model.build(input_shape) first"
-        )
-    shape = inputs[0].shape
-    if len(inputs) != 1 or len(shape) != 4 or shape[3] != 3:
-        shapes = [tuple(tensor.shape) for tensor in inputs]
-        raise DeploymentError(
-            f"model {model.name!r} takes {shapes}, expected is one input [batch, height, width, 3]"
-        )
-    size = _size(model.name, shape[1:3], input_size)
-    model = _in_float32(model)
-    if tuple(shape[1:3]) == size:
-        return model, size
-    image = keras.Input((*size, 3), name=INPUT_NAME)
-    return keras.models.clone_model(model, image, clone_function=lambda layer: layer), size
-
-
-def _size(name: str, sides: Sequence[int | None], input_size) -> tuple[int, int]:
-    if input_size is None:
-        if None in sides:
-            raise DeploymentError(
-                f"model {name!r} leaves its image size open: give input_size=(height, width)"
-            )
-        return tuple(sides)
-    size = tuple(input_size)
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise DeploymentError(f"input_size={input_size!r} must be two positive whole numbers")
-    if any(side not in (None, given) for side, given in zip(sides, size, strict=True)):
-        raise DeploymentError(
-            f"model {name!r} takes images of {sides[0]}x{sides[1]} (height x width), not "
-            f"input_size={size}: build it with that input_shape, or with (None, None, 3)"
-        )
-    return size
-
-
-def _in_float32(model: keras.Model) -> keras.Model:
-    """`model` itself, or a copy where it computes in halves, which phones' kernels do not take."""
-    if all(layer.compute_dtype in (None, "float32") for layer in all_layers(model)):
-        return model
-
-    def clone(layer):
-        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-
-    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Layers of a model, those of nested models in their place."""
-    layers = []
-    for layer in model.layers:
-        layers += all_layers(layer) if getattr(layer, "layers", None) else [layer]
-    return layers
-
-
-def _last_layer(model: keras.Model) -> keras.layers.Layer:
-    return all_layers(model)[-1]
 
 
 def _checked(values: Sequence[Any] | None, name: str, count: int) -> tuple[Any, ...] | None:
