@@ -8,7 +8,7 @@ which makes no difference to the time, unless --model gives files.
 
     python scripts/benchmark_inference.py
     python scripts/benchmark_inference.py --published classification=mobilenet_v2_quant.tflite
-    python scripts/benchmark_inference.py --networks classification --split-expansion 0.46
+    python scripts/benchmark_inference.py --networks classification --split-expansion 0.5
 
 The share of SSDLite's post-processing is what the LiteRT file with non-maximum suppression takes
 longer than the one without. --split-expansion adds LiteRT files whose inverted residual blocks
@@ -54,7 +54,6 @@ def prepare(task: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     """
     path = folder / "files.json"
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         print(f"writing the files of {TITLES[task]} to {folder}", flush=True)
         script = Path(__file__).with_name("inference_files.py")
         command = [sys.executable, str(script), task, str(folder)]

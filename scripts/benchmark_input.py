@@ -1,9 +1,10 @@
 """Times the input pipeline of every task alone, against that of tf-models-official.
 
 Both sides read the same encoded photos from record files and do the same job; what differs is
-printed. A third program is the training step of the recipe's network on a batch that lies in
-memory, which tells whether a training waits for its input on this machine. Programs take turns in
-one run, each in a process of its own that is stopped while the others are timed.
+printed. Where that is less than the recipe does, its whole pipeline is timed, too. A last program
+is the training step of the recipe's network on a batch that lies in memory, which tells whether a
+training by the whole recipe waits for its input on this machine. Programs take turns in one run,
+each in a process of its own that is stopped while the others are timed.
 
 The photos are drawn unless one's own are given; annotations are random in either case.
 
@@ -19,12 +20,23 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import benchmarking
-from input_pipelines import JOBS, OURS, PEER, RECIPES, STEP, Program, our_source
+from input_pipelines import (
+    JOBS,
+    OURS,
+    PEER,
+    RECIPES,
+    STEP,
+    WHOLE,
+    Program,
+    our_source,
+    programs,
+    quieten_libraries,
+)
 from text_table import format_table
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -36,6 +48,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Times the tasks one after the other; returns settings and a result a task, for JSON."""
     from input_photos import drawn_photos, own_photos, write_inputs
 
+    quieten_libraries()
     if options.photos:
         photos = list(own_photos(options.photos, options.images))
     else:
@@ -64,7 +77,7 @@ def _measure(task: str, options: argparse.Namespace, folder: Path) -> dict[str, 
     settings += ["--batches", str(options.batches), "--tasks", task]
     commands = {
         name: [sys.executable, __file__, *settings, "--worker", name]
-        for name in (OURS, PEER, *(() if options.no_step else (STEP,)))
+        for name in programs(task, with_step=not options.no_step)
     }
     result = benchmarking.compare(commands, options.rounds, pause=True)
     return {"batch_size": batch_size, **result, **summary(result)}
@@ -80,7 +93,7 @@ def summary(result: dict[str, Any]) -> dict[str, Any]:
         "images_per_second" and "cpu_ms_per_image" a program; "speed" and "cpu_speed", how many
         times as fast as the peer ours is by wall time and by processor time, each (median, least,
         largest) over the rounds, None without peer; "input_over_step", how many times as fast as
-        the training step, None without it.
+        the training step the recipe's whole pipeline is, None without it.
     """
     images = {row["name"]: row["images"] for row in result["rows"]}
     steps = result["steps"]
@@ -88,20 +101,24 @@ def summary(result: dict[str, Any]) -> dict[str, Any]:
     def per_image(name: str, key: str) -> list[float]:
         return [step[key] / images[name] for step in steps[name]]
 
-    def speed(other: str, key: str) -> tuple[float, float, float] | None:
+    def speed(one: str, other: str, key: str) -> tuple[float, float, float] | None:
         if other not in steps:
             return None
-        rounds = zip(per_image(OURS, key), per_image(other, key), strict=True)
+        rounds = zip(per_image(one, key), per_image(other, key), strict=True)
         ratios = [theirs / ours for ours, theirs in rounds]
         return statistics.median(ratios), min(ratios), max(ratios)
 
     return {
         "images_per_second": {n: 1e3 / statistics.median(per_image(n, "ms")) for n in steps},
         "cpu_ms_per_image": {n: statistics.median(per_image(n, "cpu_ms")) for n in steps},
-        "speed": speed(PEER, "ms"),
-        "cpu_speed": speed(PEER, "cpu_ms"),
-        "input_over_step": speed(STEP, "ms"),
+        "speed": speed(OURS, PEER, "ms"),
+        "cpu_speed": speed(OURS, PEER, "cpu_ms"),
+        "input_over_step": speed(_whole_input(steps), STEP, "ms"),
     }
+
+
+def _whole_input(names: Collection[str]) -> str:
+    return WHOLE if WHOLE in names else OURS
 
 
 def verdict(result: dict[str, Any]) -> str:
@@ -114,7 +131,8 @@ def verdict(result: dict[str, Any]) -> str:
         text = f"input is the bottleneck: the training step alone is {1 / faster:.1f} times as fast"
     if device == "CPU":
         cpu = result["cpu_ms_per_image"]
-        share = cpu[OURS] / (cpu[OURS] + cpu[STEP])
+        ours = cpu[_whole_input(cpu)]
+        share = ours / (ours + cpu[STEP])
         text += f"; they share the processor, of which the input takes {share:.0%}"
     return text
 

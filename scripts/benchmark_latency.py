@@ -1,10 +1,10 @@
-"""Times models on this machine: Keras files, SavedModel folders and LiteRT files, side by side.
+"""Times models on this machine: Keras, SavedModel, LiteRT and ONNX files, side by side.
 
 What is timed is one call on random pixels that lie in memory already: a tf.function of a Keras
-model, the signature serving_default of a SavedModel, `invoke` of a LiteRT file. An SSDLite in a
-.keras file is timed twice, the network alone and with post-processing on top; of exported files
-what they hold is timed. How long non-maximum suppression takes depends on what is found, and in
-random pixels that is not what a photo holds.
+model, the signature serving_default of a SavedModel, `invoke` of a LiteRT file, `run` of ONNX
+Runtime. An SSDLite in a .keras file is timed twice, the network alone and with post-processing on
+top; of exported files what they hold is timed. How long non-maximum suppression takes depends on
+what is found, and in random pixels that is not what a photo holds.
 
 Each model has a process of its own for each number of threads, and all take turns.
 
@@ -27,7 +27,6 @@ from latency_programs import Program, is_detector
 from text_table import format_table
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-WARMUP = 5
 
 
 def programs(options: argparse.Namespace) -> dict[str, Program]:
@@ -41,17 +40,9 @@ def programs(options: argparse.Namespace) -> dict[str, Program]:
     return result
 
 
-def worker_command(program: Program) -> list[str]:
-    command = [sys.executable, __file__, str(program.path), "--threads", str(program.threads)]
-    command += ["--batch-size", str(program.batch_size)]
-    if program.size is not None:
-        command += ["--size", *map(str, program.size)]
-    return [*command, "--worker", "detector" if program.postprocessing else "network"]
-
-
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Returns settings, a row a program, all single times and the machine, ready for JSON."""
-    commands = {name: worker_command(program) for name, program in programs(options).items()}
+    commands = {name: each.worker_command() for name, each in programs(options).items()}
     result = benchmarking.compare(commands, options.repeats)
     for row in result["rows"]:
         times = [step["ms"] for step in result["steps"][row["name"]]]
@@ -92,7 +83,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "models", nargs="+", type=Path, metavar="MODEL",
-        help=".keras file, SavedModel folder or .tflite file",
+        help=".keras file, SavedModel folder, .tflite or .onnx file",
     )  # fmt: skip
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument(
@@ -104,7 +95,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="image size for models that leave it open",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, help="also write every measured time to this file")
-    parser.add_argument("--worker", choices=("network", "detector"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if min(options.batch_size, *options.threads, *(options.size or [1])) < 1:
         parser.error("--batch-size, --threads and --size must be at least 1")
@@ -119,16 +109,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     options = parse_arguments(arguments)
-    if options.worker:
-        program = Program(
-            options.models[0],
-            options.threads[0],
-            options.batch_size,
-            options.size,
-            postprocessing=options.worker == "detector",
-        )
-        benchmarking.serve(program.build, WARMUP)
-        return 0
     try:
         result = measure(options)
         print_result(result)

@@ -153,7 +153,7 @@ def compare(commands: dict[str, Sequence[str]], rounds: int, pause: bool = False
 
     Returns:
         {"rows": summary a program, "unavailable": {name: reason}, "environment": ...,
-        "steps": every measured step}, ready for JSON.
+        "paused": as given, "steps": every measured step}, ready for JSON.
     """
     load_before = os.getloadavg()
     workers: list[Worker] = []
@@ -180,6 +180,7 @@ def compare(commands: dict[str, Sequence[str]], rounds: int, pause: bool = False
         "rows": rows,
         "unavailable": unavailable,
         "environment": environment,
+        "paused": pause,
         "steps": steps,
     }
 
@@ -252,7 +253,8 @@ def print_circumstances(result: dict[str, Any]) -> None:
     # Answering takes some tenths of a millisecond by itself.
     limit = max(0.5, 0.02 * total)
     spinning = [row["name"] for row in result["rows"] if row["idle_cpu_ms"] > limit]
-    if spinning:
+    # What is stopped disturbs nobody, however late it is stopped.
+    if spinning and not result["paused"]:
         print(f"computed while it should have waited: {', '.join(spinning)}; do not trust the rest")
     environment = result["environment"]
     print(

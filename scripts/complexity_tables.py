@@ -1,7 +1,8 @@
 """The comparisons of the MobileNetV2 paper, counted on our networks beside its own figures.
 
 Ours are counted by keras_mnv2.complexity on networks built here. The figures of the paper (arXiv
-1801.04381) and of the slim release are typed as they are printed there.
+1801.04381) and of the slim release are typed as they are printed there, and so are accuracies,
+times and all of the networks that are not of this package ("-" in the columns of ours).
 
     python scripts/complexity_tables.py
     python scripts/complexity_tables.py --table 5 6 --markdown
@@ -35,24 +36,22 @@ def difference(ours: float, published: str) -> str:
     return "0.0%" if percent[1:] == "0.0%" else percent
 
 
-def compared(ours: int, published: str) -> tuple[str, str, str]:
-    """The three cells of a comparison."""
+def compared(ours: int | None, published: str) -> tuple[str, str, str]:
+    """The three cells of a comparison; None for a network that is not of this package."""
+    if ours is None:
+        return "-", published, "-"
     return f"{ours:,}", published, difference(ours, published)
 
 
 COMPARED_COSTS = ("parameters", "paper", "diff.", "multiply-adds", "paper", "diff.")
 
 
-def compared_costs(cost: Complexity, parameters: str, multiply_adds: str) -> tuple[str, ...]:
+def compared_costs(cost: Complexity | None, parameters: str, multiply_adds: str) -> tuple[str, ...]:
     """The cells under `COMPARED_COSTS`."""
     return (
-        *compared(cost.trainable_parameters, parameters),
-        *compared(cost.multiply_adds, multiply_adds),
+        *compared(cost and cost.trainable_parameters, parameters),
+        *compared(cost and cost.multiply_adds, multiply_adds),
     )
-
-
-def number_of(weights: Sequence[keras.Variable]) -> int:
-    return sum(math.prod(weight.shape) for weight in weights)
 
 
 @cache
@@ -65,18 +64,28 @@ def classifier_cost(alpha: float, size: int) -> Complexity:
     return count(classifier(alpha), (size, size, 3))
 
 
+# Table 4: network, top-1 (%), parameters, multiply-adds, time on a Pixel 1.
+CLASSIFIERS = (
+    ("MobileNetV1", "70.6", "4.2M", "575M", "113ms"),
+    ("ShuffleNet (1.5)", "71.5", "3.4M", "292M", "-"),
+    ("ShuffleNet (x2)", "73.7", "5.4M", "524M", "-"),
+    ("NasNet-A", "74.0", "5.3M", "564M", "183ms"),
+    ("MobileNetV2", "72.0", "3.4M", "300M", "75ms"),
+    ("MobileNetV2 (1.4)", "74.7", "6.9M", "585M", "143ms"),
+)
+
+
 def classification_table() -> Table:
-    """Table 4, the networks of this package."""
-    papers = {1.0: ("3.4M", "300M"), 1.4: ("6.9M", "585M")}
-    rows = []
-    for alpha, paper in papers.items():
-        name = "MobileNetV2" if alpha == 1 else f"MobileNetV2 ({alpha})"
-        rows.append((name, *compared_costs(classifier_cost(alpha, 224), *paper)))
+    """Table 4."""
     wide = classifier_cost(1.4, 224)
+    ours = {"MobileNetV2": classifier_cost(1.0, 224), "MobileNetV2 (1.4)": wide}
     return Table(
         "Table 4: ImageNet, 1000 classes, 224x224",
-        ("network", *COMPARED_COSTS),
-        rows,
+        ("network", *COMPARED_COSTS, "top-1", "Pixel 1"),
+        [
+            (name, *compared_costs(ours.get(name), parameters, multiply_adds), top1, time)
+            for name, top1, parameters, multiply_adds, time in CLASSIFIERS
+        ],
         [
             "Parameters are those that training changes. Without scale and offset of the batch "
             f"normalization, as slim counts, they are {without_bn(1.0):,} and "
@@ -123,13 +132,27 @@ def prediction_layers_table() -> Table:
     )
 
 
+# Table 6: network, mAP, parameters, multiply-adds, time on a Pixel 1.
+DETECTORS = (
+    ("SSD300", "23.2", "36.1M", "35.2B", "-"),
+    ("SSD512", "26.8", "36.1M", "99.5B", "-"),
+    ("YOLOv2", "21.6", "50.7M", "17.5B", "-"),
+    ("MNet V1 + SSDLite", "22.2", "5.1M", "1.3B", "270ms"),
+    ("MNet V2 + SSDLite", "22.1", "4.3M", "0.8B", "200ms"),
+)
+
+
 def detector_table() -> Table:
-    """Table 6, the network of this package."""
+    """Table 6."""
     cost = detection_costs()["SSDLite"]
+    ours = {"MNet V2 + SSDLite": cost}
     return Table(
-        "Table 6: SSDLite on MobileNetV2, 320x320, 80 classes",
-        ("network", *COMPARED_COSTS),
-        [("MNet V2 + SSDLite", *compared_costs(cost, "4.3M", "0.8B"))],
+        "Table 6: detectors of COCO, ours at 320x320 for 80 classes",
+        ("network", *COMPARED_COSTS, "mAP", "Pixel 1"),
+        [
+            (name, *compared_costs(ours.get(name), parameters, multiply_adds), mean_ap, time)
+            for name, mean_ap, parameters, multiply_adds, time in DETECTORS
+        ],
         [
             "80 classes and the background, 3 anchors a cell on the finest level and 6 on the "
             f"others. With moving statistics there are {cost.parameters:,} parameters.",
@@ -138,41 +161,54 @@ def detector_table() -> Table:
 
 
 VOC_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-# Output stride, ASPP, multi-scale and flip, parameters, multiply-adds.
-SEGMENTATION = (
-    (16, True, False, "4.52M", "5.8B"),
-    (8, True, True, "4.52M", "387B"),
-    (16, False, False, "2.11M", "2.75B"),
-    (8, False, True, "2.11M", "152.6B"),
+OUR_SEGMENTER = "MNet V2*"
+# Table 7: network, output stride, ASPP, multi-scale and flip, mIOU, parameters, multiply-adds.
+SEGMENTERS = (
+    ("MNet V1", 16, True, False, "75.29", "11.15M", "14.25B"),
+    ("MNet V1", 8, True, True, "78.56", "11.15M", "941.9B"),
+    (OUR_SEGMENTER, 16, True, False, "75.70", "4.52M", "5.8B"),
+    (OUR_SEGMENTER, 8, True, True, "78.42", "4.52M", "387B"),
+    (OUR_SEGMENTER, 16, False, False, "75.32", "2.11M", "2.75B"),
+    (OUR_SEGMENTER, 8, False, True, "77.33", "2.11M", "152.6B"),
+    ("ResNet-101", 16, True, False, "80.49", "58.16M", "81.0B"),
+    ("ResNet-101", 8, True, True, "82.70", "58.16M", "4870.6B"),
 )
 
 
+def segmenter_costs(stride: int, has_aspp: bool, is_multiple: bool) -> tuple[int, int, int]:
+    """Parameters, and multiply-adds of one pass and by the rule of the paper."""
+    model = DeepLabV3(output_stride=stride, aspp_rates="auto" if has_aspp else None)
+    scales = VOC_SCALES if is_multiple else (1.0,)
+    # What `count` finds, without the seconds of running the finer networks.
+    return (
+        sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        sum(layer_multiply_adds(layer, layer.input, layer.output) or 0 for layer in model.layers),
+        multiply_adds_as_published(model, scales=scales, flip=is_multiple),
+    )
+
+
 def segmentation_table() -> Table:
-    """Table 7, the rows of MobileNetV2."""
+    """Table 7."""
     rows = []
-    for stride, has_aspp, is_multiple, parameters, multiply_adds in SEGMENTATION:
-        model = DeepLabV3(output_stride=stride, aspp_rates="auto" if has_aspp else None)
-        scales = VOC_SCALES if is_multiple else (1.0,)
-        by_rule = multiply_adds_as_published(model, scales=scales, flip=is_multiple)
-        # What `count` finds, without the seconds of running the finer networks.
-        one_pass = sum(
-            layer_multiply_adds(layer, layer.input, layer.output) or 0 for layer in model.layers
-        )
+    for name, stride, has_aspp, is_multiple, mean_iou, *paper in SEGMENTERS:
+        ours = (None, None, None)
+        if name == OUR_SEGMENTER:
+            ours = segmenter_costs(stride, has_aspp, is_multiple)
+        parameters, one_pass, by_rule = ours
         marks = ["x" if mark else "" for mark in (has_aspp, is_multiple)]
         rows.append(
             (
-                "MNet V2*",
-                stride,
-                *marks,
-                *compared(number_of(model.trainable_weights), parameters),
-                f"{one_pass:,}",
-                *compared(by_rule, multiply_adds),
+                *(name, stride, *marks),
+                *compared(parameters, paper[0]),
+                f"{one_pass:,}" if one_pass else "-",
+                *compared(by_rule, paper[1]),
+                mean_iou,
             )
         )
     header = ("network", "OS", "ASPP", "MF", *COMPARED_COSTS[:3])
     return Table(
         "Table 7: Mobile DeepLabv3, 513x513, 21 classes",
-        (*header, "one pass", "multiply-adds as published", "paper", "diff."),
+        (*header, "one pass", "multiply-adds as published", "paper", "diff.", "mIOU"),
         rows,
         [
             "One pass: at true output positions, one image of 513x513. As published: the rule "
@@ -198,10 +234,10 @@ SLIM = {
 
 def without_bn(alpha: float) -> int:
     """Parameters but scale and offset of the batch normalization."""
-    model = classifier(alpha)
-    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
-    left_out = [weight for layer in norms for weight in layer.trainable_weights]
-    return number_of(model.trainable_weights) - number_of(left_out)
+    layers = classifier(alpha).layers
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    scales_and_offsets = 2 * sum(layer.gamma.shape[0] for layer in norms)
+    return classifier_cost(alpha, 224).trainable_parameters - scales_and_offsets
 
 
 def slim_table() -> Table:

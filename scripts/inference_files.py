@@ -76,7 +76,7 @@ def write_files(
 
     Args:
         task: key of `NETWORKS`.
-        folder: for the files.
+        folder: for the files; it is made if need be.
         split_share: of the peak activation memory, down to which inverted residual blocks are
             split for one more LiteRT file; None for no such file.
 
@@ -84,6 +84,7 @@ def write_files(
         {"files": one dict a file, "left_out": {name: reason}}, ready for JSON. It is also written
         to `LIST` in the folder, last.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     program = NETWORKS[task].program
     exports = {
         "LiteRT float32": lambda path: _litert(program(model), path),

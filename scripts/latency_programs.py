@@ -1,12 +1,16 @@
-"""What benchmark_latency.py times: each kind of model file as one function without arguments.
+"""What is timed by benchmark_latency.py and benchmark_inference.py: a model file as one function.
 
 Nothing here imports TensorFlow before a model is built, since a process that is to use n threads
 must say so first, and since the process that only hands out the work needs none of it.
+
+As a program it is a worker (see benchmarking.serve) for the `Program` in its only argument.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarking import InputError
+from benchmarking import InputError, serve
 
-KERAS, SAVED_MODEL, LITERT = "Keras", "SavedModel", "LiteRT"
+KERAS, SAVED_MODEL, LITERT, ONNX = "Keras", "SavedModel", "LiteRT", "ONNX"
+WARMUP = 5
 _KERAS_MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 _DETECTOR_OUTPUTS = {"box_encodings", "class_logits"}
 
@@ -26,11 +31,12 @@ class Program:
     """One thing to time.
 
     Attributes:
-        path: a .keras file, a SavedModel folder or a .tflite file.
+        path: a .keras file, a SavedModel folder, a .tflite or an .onnx file.
         threads: that it may use.
         batch_size: images of one call.
         size: (height, width) where the model leaves them open.
         postprocessing: whether `keras_mnv2.detection.detector` stands on top of the network.
+        predict: whether a Keras model runs by `predict_on_batch`, in place of a tf.function.
     """
 
     path: Path
@@ -38,6 +44,7 @@ class Program:
     batch_size: int = 1
     size: tuple[int, int] | None = None
     postprocessing: bool = False
+    predict: bool = False
 
     @property
     def name(self) -> str:
@@ -52,7 +59,12 @@ class Program:
             ImportError: if a package is missing.
         """
         kind = kind_of(self.path)
-        builders = {KERAS: _keras_step, SAVED_MODEL: _saved_model_step, LITERT: _litert_step}
+        builders = {
+            KERAS: _keras_step,
+            SAVED_MODEL: _saved_model_step,
+            LITERT: _litert_step,
+            ONNX: _onnx_step,
+        }
         step, images, device = builders[kind](self)
         return step, {
             "model": self.name,
@@ -62,9 +74,14 @@ class Program:
             "device": device,
         }
 
+    def worker_command(self) -> list[str]:
+        """What starts a worker process for it."""
+        fields = json.dumps(dataclasses.asdict(self) | {"path": str(self.path)})
+        return [sys.executable, __file__, fields]
+
 
 def kind_of(path: Path) -> str:
-    """Which of the three kinds a model file is, by its content.
+    """Which of the four kinds a model file is, by its content; ONNX, which has no mark, by name.
 
     Raises:
         InputError: if it is missing, or none of them.
@@ -84,9 +101,11 @@ def kind_of(path: Path) -> str:
             # A flatbuffer names its schema after the four bytes of its first offset.
             if file.read(8)[4:] == b"TFL3":
                 return LITERT
+        if path.suffix == ".onnx":
+            return ONNX
     raise InputError(
-        f"{path} is neither a Keras file (.keras), nor a SavedModel folder, nor a LiteRT file "
-        "(.tflite). What Keras loads otherwise (.h5), save as .keras first"
+        f"{path} is neither a Keras file (.keras), nor a SavedModel folder, nor a LiteRT (.tflite) "
+        "or ONNX file (.onnx). What Keras loads otherwise (.h5), save as .keras first"
     )
 
 
@@ -117,6 +136,8 @@ def _keras_step(program: Program) -> tuple[Callable[[], Any], np.ndarray, str]:
     images = _images(program, declared.shape, declared.dtype)
     if program.postprocessing:
         model = detector(model, images.shape[1:3])
+    if program.predict:
+        return lambda: model.predict_on_batch(images), images, device
     network = tf.function(lambda x: model(x, training=False), jit_compile=False)
     batch = tf.constant(images)
     return lambda: _fetched(tf, network(batch)), images, device
@@ -165,6 +186,30 @@ def _litert_step(program: Program) -> tuple[Callable[[], Any], np.ndarray, str]:
         raise _unloadable(program, error) from error
     interpreter.set_tensor(declared["index"], images)
     return interpreter.invoke, images, "CPU"
+
+
+def _onnx_step(program: Program) -> tuple[Callable[[], Any], np.ndarray, str]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f"{error}: .onnx files need `pip install onnxruntime`") from error
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = program.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    try:
+        session = onnxruntime.InferenceSession(
+            str(program.path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # Its errors have no class of their own.
+        raise _unloadable(program, error) from error
+    declared = _only_one(program, session.get_inputs())
+    dtypes = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+    dtype = dtypes.get(declared.type, declared.type.removeprefix("tensor(").removesuffix(")"))
+    sides = [side if isinstance(side, int) else None for side in declared.shape]
+    images = _images(program, sides, dtype)
+    return lambda: session.run(None, {declared.name: images}), images, "CPU"
 
 
 def _tensorflow(threads: int) -> tuple[Any, str]:
@@ -230,3 +275,13 @@ def _images(program: Program, declared: Sequence[int | None], dtype: str) -> np.
     if dtype not in ("float32", "float16"):
         raise InputError(f"{program.path} takes {dtype}, not pixels in uint8, int8 or float")
     return generator.uniform(0.0, 255.0, shape).astype(dtype)
+
+
+def main() -> None:
+    fields = json.loads(sys.argv[1])
+    size = fields["size"] and tuple(fields["size"])
+    serve(Program(**fields | {"path": Path(fields["path"]), "size": size}).build, WARMUP)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,8 +26,16 @@ LAYERS = (
     ("7^2 x 1280", "avgpool 7x7", "-", "-", "1", "-"),
     ("1^2 x 1280", "conv2d 1x1", "-", "k", "-", "-"),
 )
-# Table 3 as printed: channels/kilobytes by side.
-ACTIVATIONS = {112: "16/400", 56: "32/200", 28: "64/100", 14: "160/62", 7: "320/32", 1: "1280/2"}
+# Table 3 as printed: channels/kilobytes of MobileNetV2, MobileNetV1 and ShuffleNet by side.
+ACTIVATIONS = {
+    112: ("16/400", "64/1600", "32/800"),
+    56: ("32/200", "128/800", "48/300"),
+    28: ("64/100", "256/400", "400/600K"),
+    14: ("160/62", "512/200", "800/310"),
+    7: ("320/32", "1024/199", "1600/156"),
+    1: ("1280/2", "1024/2", "1600/3"),
+}
+LARGEST_ACTIVATIONS = ("400K", "1600K", "600K")
 BYTES_PER_VALUE = 2
 
 
@@ -91,11 +99,12 @@ def activation_table() -> Table:
     model = MobileNetV2()
     found = [_by_side(model, materialized=_is_bottleneck), _by_side(model)]
     rows = []
-    for side, printed in ACTIVATIONS.items():
+    for side, (printed, *others) in ACTIVATIONS.items():
         cells = [f"{sides[side]}/{_kilobytes(side, sides[side]):.0f}" for sides in found]
-        rows.append((f"{side}x{side}", printed, *cells))
+        rows.append((f"{side}x{side}", printed, *cells, *others))
     largest = [max(itertools.starmap(_kilobytes, sides.items())) for sides in found]
-    rows.append(("max", "400K", *(f"{kilobytes:.0f}K" for kilobytes in largest)))
+    printed, *others = LARGEST_ACTIVATIONS
+    rows.append(("max", printed, *(f"{kilobytes:.0f}K" for kilobytes in largest), *others))
     # The largest c of the lines of Table 2 with such an input.
     returned = [
         max(int(c) for size, _, _, c, *_ in LAYERS if size.startswith(f"{side}^2 "))
@@ -103,7 +112,10 @@ def activation_table() -> Table:
     ]
     return Table(
         "Table 3: the most channels/memory (kB, 16-bit) to keep at each resolution, 224x224",
-        ("size", "paper", "ours, bottlenecks", "ours, every layer"),
+        (
+            *("size", "paper", "ours, bottlenecks", "ours, every layer"),
+            *("paper: MobileNetV1", "paper: ShuffleNet (2x, g=3)"),
+        ),
         rows,
         [
             "Bottlenecks: a block is one operation that is computed channel by channel (section "

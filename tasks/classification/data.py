@@ -17,18 +17,19 @@ from tasks.common.images import decode, decode_window, decoded_size, whole_grey_
 from tasks.common.pipeline import seeded_examples
 from tasks.datasets.classification_source import ClassificationSource, open_classification_source
 
+# Fields of the recipe with the paths of a class_directory.
+FILE_FIELDS = (
+    "train_images",
+    "validation_images",
+    "train_list",
+    "validation_list",
+    "class_names",
+)
+
 
 def open_source(recipe: ClassificationRecipe) -> ClassificationSource:
     """The recipe's data set; prepares it where it is not prepared yet."""
-    fields = (
-        "data_dir",
-        "train_images",
-        "validation_images",
-        "train_list",
-        "validation_list",
-        "class_names",
-        "skip_broken",
-    )
+    fields = ("data_dir", *FILE_FIELDS, "skip_broken")
     return open_classification_source(
         recipe.dataset, **{name: getattr(recipe, name) for name in fields}
     )
@@ -93,7 +94,9 @@ def random_view(encoded: tf.Tensor, recipe: ClassificationRecipe, seed: tf.Tenso
     image = _resize(decode_window(encoded, window, fast=True), recipe.height, recipe.width)
     if recipe.flip:
         image = apply_if(coin(seeds[1], 0.5), lambda x: tf.reverse(x, axis=[1]), image)
-    return color_distortion(image, seeds[2]) if recipe.photometric else image
+    if recipe.color_distortion == "none":
+        return image
+    return color_distortion(image, seeds[2], recipe.color_distortion)
 
 
 def central_view(encoded: tf.Tensor, recipe: ClassificationRecipe) -> tf.Tensor:

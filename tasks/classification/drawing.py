@@ -20,8 +20,8 @@ def draw_confusion(confusion: np.ndarray, label_names: Sequence[str]) -> np.ndar
     """A confusion matrix, true classes downwards and predicted classes to the right.
 
     The brightness of a cell is the share of the true class that it has; the diagonal is green,
-    errors are red. Up to 60 classes have their names and counts written; of more, each is a line
-    of pixels.
+    errors are red. Classes that no example has and that none is taken for are left out. Up to 60
+    classes have their names and counts written; of more, each is a line of a few pixels.
 
     Args:
         confusion: int [n, n].
@@ -30,6 +30,8 @@ def draw_confusion(confusion: np.ndarray, label_names: Sequence[str]) -> np.ndar
     Returns:
         uint8 [height, width, 3].
     """
+    found = np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1))
+    confusion, label_names = confusion[np.ix_(found, found)], [label_names[i] for i in found]
     count = len(confusion)
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     colors = np.where(np.eye(count, dtype=bool)[..., np.newaxis], _RIGHT, _WRONG)

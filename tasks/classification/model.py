@@ -6,7 +6,7 @@ import keras
 
 from keras_mnv2 import MobileNetV2
 from keras_mnv2.weights import load_weights
-from tasks.classification.recipes import ClassificationRecipe
+from tasks.classification.recipes import HEAD, ClassificationRecipe
 from tasks.common.network import check_initial_weights, initialize, kernel_regularizer
 from tasks.common.optimization import make_optimizer
 
@@ -18,6 +18,8 @@ def build_model(recipe: ClassificationRecipe, num_classes: int) -> keras.Model:
     """
     check_initial_weights(recipe)
     keras.config.set_dtype_policy(recipe.precision)
+    stddev = recipe.initial_stddev
+    initializer = keras.initializers.TruncatedNormal(stddev=stddev) if stddev else "glorot_uniform"
     model = MobileNetV2(
         input_shape=(recipe.height, recipe.width, 3),
         alpha=recipe.alpha,
@@ -26,7 +28,11 @@ def build_model(recipe: ClassificationRecipe, num_classes: int) -> keras.Model:
         include_preprocessing=True,
         bn_momentum=recipe.bn_momentum,
         kernel_regularizer=kernel_regularizer(recipe),
+        kernel_initializer=initializer,
     )
+    if stddev:  # the builder has it for convolutions only; in slim the classifier is one of them
+        classifier = model.get_layer(HEAD).kernel
+        classifier.assign(initializer.clone()(classifier.shape))
     if recipe.backbone_weights:
         backbone = keras.Model(model.inputs, model.get_layer("out_relu").output)
         load_weights(backbone, recipe.backbone_weights)

@@ -41,25 +41,36 @@ class Results:
         n = len(self.label_names)
         return np.bincount(n * self.labels + self.best[:, 0], minlength=n * n).reshape(n, n)
 
-    def metrics(self) -> dict[str, Any]:
-        """top1, top5, balanced_accuracy (mean over classes with examples), loss, num_examples.
-
-        Also "accuracy_per_class", by name; None for a class without examples.
-        """
-        hits = self.best == self.labels[:, np.newaxis]
+    def accuracy_per_class(self) -> dict[str, float | None]:
+        """Share of each class that was recognized, None for a class without examples."""
         confusion = self.confusion()
         totals = confusion.sum(axis=1)
-        per_class = np.diag(confusion) / np.maximum(totals, 1)
+        return {
+            name: float(hits / total) if total else None
+            for name, hits, total in zip(self.label_names, np.diag(confusion), totals, strict=True)
+        }
+
+    def largest_confusions(self, count: int = 10) -> list[tuple[str, str, int]]:
+        """The most frequent errors first: true class, predicted class, number of examples."""
+        errors = self.confusion()
+        np.fill_diagonal(errors, 0)
+        largest = np.argsort(-errors, axis=None, kind="stable")[:count]
+        return [
+            (self.label_names[true], self.label_names[predicted], int(errors[true, predicted]))
+            for true, predicted in zip(*np.unravel_index(largest, errors.shape), strict=True)
+            if errors[true, predicted]
+        ]
+
+    def metrics(self) -> dict[str, Any]:
+        """top1, top5, balanced_accuracy (mean over classes with examples), loss, num_examples."""
+        hits = self.best == self.labels[:, np.newaxis]
+        per_class = [x for x in self.accuracy_per_class().values() if x is not None]
         return {
             "top1": float(hits[:, 0].mean()),
             "top5": float(hits.any(axis=1).mean()),
-            "balanced_accuracy": float(per_class[totals > 0].mean()),
+            "balanced_accuracy": float(np.mean(per_class)),
             "cross_entropy": float(self.losses.mean()),
             "num_examples": len(self.labels),
-            "accuracy_per_class": {
-                name: float(accuracy) if total else None
-                for name, accuracy, total in zip(self.label_names, per_class, totals, strict=True)
-            },
         }
 
 

@@ -24,6 +24,7 @@ from tasks.classification.recipes import (
     head_phase,
     published_top1,
 )
+from tasks.common.atomic_write import write_json
 from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
 from tasks.common.run_folder import check_run_folder, open_run_folder
@@ -47,9 +48,15 @@ def run(recipe: ClassificationRecipe, folder: Path) -> dict[str, Any]:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
     check_run_folder(folder, "classification", recipe)
+    _check_folders(recipe)
     source = open_source(recipe)
     for split in (recipe.train_split, recipe.validation_split):
         source.num_examples(split)
+    if len(source.label_names) < 2:
+        raise ValueError(
+            f"data set {source.name} has no other class than {source.label_names[0]!r}: there is "
+            "nothing to tell apart; add the pictures of another class"
+        )
     check_labels(folder / "labels.json", labels=source.label_names)
     start = recipe
     if recipe.head_steps:
@@ -69,6 +76,18 @@ def run(recipe: ClassificationRecipe, folder: Path) -> dict[str, Any]:
     return {**metrics, "published_top1": published} if published else metrics
 
 
+def _check_folders(recipe: ClassificationRecipe) -> None:
+    """Raises ValueError, before pictures are looked at, if a split has no folder."""
+    splits = f"{recipe.train_split} {recipe.validation_split}"
+    for split in ("train", "validation"):
+        images = getattr(recipe, f"{split}_images")
+        if recipe.dataset == "class_directory" and split in splits and not images:
+            raise ValueError(
+                f"there is no folder for split {split!r} of class_directory: give "
+                f"--{split}-images, or splits of the other folder, such as 'train[:90%]'"
+            )
+
+
 def _compiled(recipe: ClassificationRecipe, source: ClassificationSource) -> keras.Model:
     keras.utils.set_random_seed(recipe.seed)
     model = build_model(recipe, len(source.label_names))
@@ -79,6 +98,12 @@ def _compiled(recipe: ClassificationRecipe, source: ClassificationSource) -> ker
 def _open(folder: Path, recipe: ClassificationRecipe, source: ClassificationSource) -> None:
     open_run_folder(folder, "classification", recipe)
     write_labels(folder / "labels.json", labels=source.label_names)
+    skipped = {
+        split: [str(Path(getattr(recipe, f"{split}_images"), name)) for name in names]
+        for split, names in source.skipped.items()
+    }
+    if any(skipped.values()):
+        write_json(folder / "skipped.json", skipped)
 
 
 def _fit(

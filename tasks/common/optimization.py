@@ -12,7 +12,11 @@ from tasks.common.recipe import TrainingRecipe
 def learning_rate_schedule(
     recipe: TrainingRecipe,
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The warm-up, then the recipe's schedule over the steps that are left."""
+    """The warm-up, then the recipe's schedule over the steps that are left.
+
+    The exponential schedule, which knows nothing of the length of the training, counts from the
+    first step: the warm-up only takes the place of its beginning.
+    """
     steps = recipe.train_steps - recipe.warmup_steps
     schedules = keras.optimizers.schedules
     if recipe.schedule == "cosine":
@@ -33,21 +37,26 @@ def learning_rate_schedule(
         return main
     first = recipe.warmup_learning_rate
     last = recipe.learning_rate if recipe.warmup == "linear" else first
-    return WarmUp(main, first, last, recipe.warmup_steps)
+    begin = 0 if recipe.schedule == "exponential" else recipe.warmup_steps
+    return WarmUp(main, first, last, recipe.warmup_steps, begin)
 
 
 @keras.saving.register_keras_serializable("keras_mnv2_tasks")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly from `initial` to `target` in `steps` steps, then follows `main`."""
+    """Rises linearly from `initial` to `target` in `steps` steps, then follows `main`.
 
-    def __init__(self, main, initial: float, target: float, steps: int) -> None:
+    The step 0 of `main` is the step `begin`.
+    """
+
+    def __init__(self, main, initial: float, target: float, steps: int, begin: int) -> None:
         super().__init__()
-        self.main, self.initial, self.target, self.steps = main, initial, target, steps
+        self.main, self.initial, self.target = main, initial, target
+        self.steps, self.begin = steps, begin
 
     def __call__(self, step):
         step = keras.ops.cast(step, "float32")
         rising = self.initial + (self.target - self.initial) * step / self.steps
-        later = self.main(keras.ops.maximum(step - self.steps, 0.0))
+        later = self.main(keras.ops.maximum(step - self.begin, 0.0))
         return keras.ops.where(step < self.steps, rising, later)
 
     def get_config(self) -> dict:
@@ -56,6 +65,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
             "initial": self.initial,
             "target": self.target,
             "steps": self.steps,
+            "begin": self.begin,
         }
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What changes in a recipe when several devices share the work."""
+"""What changes in a recipe when a step sees the batches of several replicas."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from tasks.common.recipe import TrainingRecipe
 
 Recipe = TypeVar("Recipe", bound=TrainingRecipe)
 
-# Of the training, where the recipe itself has no warm-up: 5 epochs of 90.
+# Where the recipe itself has no warm-up: 5 epochs, of a training of 90.
+_WARMUP_EPOCHS = 5
 _WARMUP_SHARE = 5 / 90
 
 
 def for_replicas(recipe: Recipe, replicas: int) -> Recipe:
     """The recipe of one replica for N of them, by linear scaling with gradual warm-up.
 
+    It is trained on one device, which computes the batch of all of them.
+
     The batch and every learning rate are N times as large, every number of steps is an N-th, so
     that the number of examples stays. The warm-up rises linearly; a recipe without one gets one
-    that begins at the learning rate of one replica. Source: Goyal et al., arXiv 1706.02677,
-    sections 2.1 and 2.2.
+    that begins at the learning rate of one replica. It takes 5 of 90 parts of the training, and
+    at most 5 epochs where an exponential schedule tells them (its `decay_steps`). Source: Goyal et
+    al., arXiv 1706.02677, sections 2.1 and 2.2.
 
     The decay of a moving average of the weights, which counts steps, stays as it is.
 
@@ -43,7 +47,10 @@ def for_replicas(recipe: Recipe, replicas: int) -> Recipe:
         elif field.name.endswith("_steps") or field.name == "evaluate_every":
             changed[field.name] = math.ceil(value / replicas)
     if not recipe.warmup_steps:
-        changed["warmup_steps"] = int(changed["train_steps"] * _WARMUP_SHARE)
+        steps = int(changed["train_steps"] * _WARMUP_SHARE)
+        if recipe.schedule == "exponential":
+            steps = min(steps, _WARMUP_EPOCHS * changed["decay_steps"])
+        changed["warmup_steps"] = steps
         changed["warmup_learning_rate"] = recipe.learning_rate
     # Of a few steps the last one is no warm-up.
     changed["warmup_steps"] = min(changed["warmup_steps"], changed["train_steps"] - 1)

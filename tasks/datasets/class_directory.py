@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,15 +178,35 @@ def _read_splits(
     """Class names, and the files of each split."""
     if config.class_names is not None:
         names = read_class_names(config.class_names)
-        return names, {
+        listed = {
             split: read_list(files.list_file, files.images, len(names))
             for split, files in config.splits.items()
         }
+        _check_listed_classes(config, names, listed)
+        return names, listed
     found = {split: find_class_files(files.images) for split, files in config.splits.items()}
     check_same_classes({files.images: found[split] for split, files in config.splits.items()})
     return tuple(next(iter(found.values()))), {
         split: labelled_files(classes) for split, classes in found.items()
     }
+
+
+def _check_listed_classes(
+    config: ClassDirectoryConfig,
+    label_names: Sequence[str],
+    files: Mapping[str, Iterable[LabelledFile]],
+) -> None:
+    """Raises a ClassDirectoryError if a list to validate on has classes that training lacks."""
+    if config.class_names is None or len(files) < 2:
+        return
+    trained, validated = (
+        {file.label for file in files[split]} for split in ("train", "validation")
+    )
+    raise_any(
+        f"{config.validation.list_file}: classes of which {config.train.list_file} has no readable "
+        "picture; add some there, or remove them here",
+        [repr(label_names[label]) for label in sorted(validated - trained)],
+    )
 
 
 def _check_pictures(
@@ -216,6 +236,7 @@ def _check_pictures(
         )
         if not left:
             raise_any(f"{images}: none of the pictures is readable", [*content.broken.values()])
+    _check_listed_classes(config, label_names, {s: content.files for s, content in checked.items()})
     return checked
 
 

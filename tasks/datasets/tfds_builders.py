@@ -52,7 +52,8 @@ def prepare(name: str, builder: tfds.core.DatasetBuilder, own_files: str) -> Non
         own_files: how to read files that one has, for the message.
 
     Raises:
-        UnavailableError: with the cause and what to do, e.g. without network.
+        UnavailableError: with the cause and what to do, e.g. without network, or without files
+            that their owners give to persons only.
     """
     if builder.is_prepared():
         return
@@ -67,6 +68,14 @@ def prepare(name: str, builder: tfds.core.DatasetBuilder, own_files: str) -> Non
             f"data set {name!r} could not be downloaded and prepared in {builder.data_dir}: "
             f"{error}. Check the network and the free disk space, copy a prepared data set "
             f"there, or {own_files}"
+        ) from error
+    except (AssertionError, tf.errors.NotFoundError) as error:
+        if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+            raise
+        # It names the folder or the file, and for an absent folder gives instructions in lines.
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UnavailableError(
+            f"data set {name!r} needs files that you must fetch yourself: {reason}. Or {own_files}"
         ) from error
 
 

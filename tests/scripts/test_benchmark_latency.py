@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import benchmark_latency
 import keras
@@ -91,6 +94,47 @@ def test_what_is_run(models, one_process):
     step, facts = Program(models / "tiny.tflite", batch_size=3, size=(8, 64)).build()
     step()
     assert facts["input"]["shape"] == [3, 8, 64, 3]
+
+
+def test_keras_models_infer(tmp_path, one_process):
+    """In training this one would drop nearly all that it gets."""
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.Dropout(0.95)(keras.layers.Flatten()(inputs))
+    keras.Model(inputs, outputs).save(tmp_path / "dropout.keras")
+    step, _ = Program(tmp_path / "dropout.keras").build()
+    assert (step()[0] != 0).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", ["tiny.keras", "saved"])
+def test_tensorflow_has_so_many_threads(models, name):
+    """In a fresh process, since a used one can no longer be told."""
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from latency_programs import Program\n"
+        "Program(Path(sys.argv[2]), threads=3, size=(8, 64)).build()\n"
+        "import tensorflow as tf; limits = tf.config.threading\n"
+        "print(limits.get_intra_op_parallelism_threads(), end=' ')\n"
+        "print(limits.get_inter_op_parallelism_threads())\n"
+    )
+    scripts = str(Path(benchmark_latency.__file__).parent)
+    command = [sys.executable, "-c", program, scripts, str(models / name)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert printed.split() == ["3", "1"]
+
+
+def test_litert_has_so_many_threads(models, monkeypatch):
+    from ai_edge_litert import interpreter
+
+    told = []
+
+    class Spy(interpreter.Interpreter):
+        def __init__(self, path, **options):
+            told.append(options)
+            super().__init__(path, **options)
+
+    monkeypatch.setattr(interpreter, "Interpreter", Spy)
+    Program(models / "tiny.tflite", threads=3, size=(8, 64)).build()
+    assert told == [{"num_threads": 3}]
 
 
 def test_every_number_of_threads_has_its_own_process(models):

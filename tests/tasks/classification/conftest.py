@@ -9,6 +9,7 @@ import keras
 import pytest
 from recipe_arguments import as_arguments
 
+from tasks.classification.data import open_source
 from tasks.classification.recipes import RECIPES, ClassificationRecipe
 from tasks.classification.train import main
 
@@ -47,3 +48,17 @@ def tiny_run(tiny_recipe, tmp_path_factory) -> Path:
     words = as_arguments(tiny_recipe, "shapes", RECIPES["shapes"])
     main([*words, "--run-dir", str(folder)])
     return folder
+
+
+@pytest.fixture
+def own_data(tiny_recipe, tmp_path) -> Path:
+    """Folders of three classes of `shapes`, written from the test split."""
+    source = open_source(tiny_recipe)
+    for split, part in (("train", "test[:20]"), ("val", "test[20:]")):
+        for name in source.label_names[:3]:
+            (tmp_path / "own" / split / name).mkdir(parents=True)
+        for i, example in enumerate(source.examples(part).as_numpy_iterator()):
+            if example["label"] < 3:
+                name = source.label_names[example["label"]]
+                (tmp_path / "own" / split / name / f"{i}.jpg").write_bytes(example["image"])
+    return tmp_path / "own"

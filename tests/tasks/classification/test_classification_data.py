@@ -30,7 +30,7 @@ def batches(source, recipe, count=2, first_step=0):
 
 
 def test_training_batches_repeat_with_the_seed(source, tiny_recipe):
-    recipe = dataclasses.replace(tiny_recipe, photometric=True, mixup_alpha=0.4)
+    recipe = dataclasses.replace(tiny_recipe, color_distortion="full", mixup_alpha=0.4)
     once, again = batches(source, recipe), batches(source, recipe)
     other = batches(source, dataclasses.replace(recipe, seed=1))
     for (images, labels), (same_images, same_labels) in zip(once, again, strict=True):
@@ -78,6 +78,30 @@ def test_a_random_view_is_a_part_of_the_picture(tiny_recipe):
         from_jpeg = random_view(encoded["jpeg"], recipe, seed).numpy().astype(int)
         assert np.abs(from_jpeg - view).mean() < 1.5
     assert 4 <= mirrored <= 16
+
+
+@pytest.mark.parametrize("aspect_ratio", [1.0, 2.0])
+def test_a_random_view_has_the_aspect_ratio_of_the_recipe(aspect_ratio, tiny_recipe):
+    rows, columns = np.mgrid[0:200, 0:200].astype(np.uint8)
+    encoded = tf.io.encode_png(np.stack([rows, columns, columns], axis=-1))
+    recipe = dataclasses.replace(tiny_recipe, min_area=0.3, aspect_ratio=aspect_ratio)
+    views = [random_view(encoded, recipe, tf.constant([0, number])) for number in range(20)]
+    sides = np.array([np.ptp(view, axis=(0, 1)) for view in views])
+    ratios = sides[:, 1] / sides[:, 0]
+    assert max(ratios.max(), 1 / ratios.min()) == pytest.approx(aspect_ratio, rel=0.15)
+
+
+def test_colours_are_distorted_as_the_recipe_says(tiny_recipe):
+    encoded = tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+
+    def view(**fields):
+        recipe = dataclasses.replace(tiny_recipe, min_area=1.0, flip=False, **fields)
+        return random_view(encoded, recipe, tf.constant([0, 1])).numpy()
+
+    plain = view(color_distortion="none")
+    np.testing.assert_array_equal(plain, view())
+    fast, full = (view(color_distortion=kind) for kind in ("fast", "full"))
+    assert not np.array_equal(plain, fast) and not np.array_equal(fast, full)
 
 
 def test_evaluation_shows_the_middle_of_every_image_once(source, tiny_recipe):

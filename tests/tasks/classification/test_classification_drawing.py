@@ -19,18 +19,31 @@ def test_right_is_green_and_wrong_is_red():
     perfect = draw_confusion(np.diag([5, 3, 9]), names)
     assert GREEN in colors(perfect) and RED not in colors(perfect)
     assert perfect.shape[0] == perfect.shape[1] and perfect.dtype == np.uint8
-    wrong = draw_confusion(np.array([[0, 5, 0], [3, 0, 0], [0, 0, 0]]), names)
+    wrong = draw_confusion(np.array([[0, 5, 0], [2, 0, 1], [0, 0, 0]]), names)
     assert RED in colors(wrong) and GREEN not in colors(wrong)
     # A class without examples has a row that is as empty as the background.
     assert np.ptp(wrong[-10:, -70:].reshape(-1, 3), axis=0).max() == 0
 
 
+def test_classes_that_do_not_occur_are_left_out():
+    confusion = np.array([[5, 0, 0, 1], [0, 0, 0, 0], [0, 0, 7, 0], [0, 0, 0, 0]])
+    expected = draw_confusion(confusion[[0, 2, 3]][:, [0, 2, 3]], ["a", "c", "d"])
+    np.testing.assert_array_equal(draw_confusion(confusion, "abcd"), expected)
+
+
 @pytest.mark.parametrize(("count", "side"), [(61, 976), (1000, 1000), (1500, 1500)])
 def test_of_many_classes_each_is_a_line(count, side):
-    picture = draw_confusion(np.eye(count, dtype=int), [str(i) for i in range(count)])
+    """True classes downwards, predicted ones to the right; absent ones take no room."""
+    confusion = np.zeros([2 * count] * 2, int)
+    confusion[:count, :count] = np.eye(count)
+    confusion[0] = 0
+    confusion[0, count - 1] = 1
+    picture = draw_confusion(confusion, [str(i) for i in range(2 * count)])
     assert picture.shape == (side, side, 3)
-    np.testing.assert_array_equal(picture[0, 0], GREEN)
-    np.testing.assert_array_equal(picture[0, -1], (32, 32, 32))
+    np.testing.assert_array_equal(picture[0, -1], RED)
+    np.testing.assert_array_equal(picture[-1, -1], GREEN)
+    for row, column in ((0, 0), (-1, 0)):
+        np.testing.assert_array_equal(picture[row, column], (32, 32, 32))
 
 
 @pytest.mark.parametrize("shape", [(10, 200, 3), (300, 20, 3), (1, 1000, 3)])

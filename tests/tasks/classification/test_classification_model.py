@@ -96,6 +96,38 @@ def test_the_paper_network():
     )
 
 
+def test_the_recipe_reaches_the_network():
+    recipe = dataclasses.replace(
+        BASE,
+        dropout=0.3,
+        bn_momentum=0.9,
+        label_smoothing=0.2,
+        precision="mixed_bfloat16",
+        jit_compile=True,
+    )
+    model = build_model(recipe, num_classes=4)
+    compile_model(model, recipe)
+    assert model.get_layer("dropout").rate == 0.3
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert {x.momentum for x in norms} == {0.9}
+    assert model.loss.label_smoothing == 0.2 and model.jit_compile is True
+    assert model.get_layer("Conv1").compute_dtype == "bfloat16"
+    assert model.get_layer("predictions").compute_dtype == "float32"
+
+
+def test_initial_kernels_have_the_deviation_asked_for():
+    """Normal values, cut off at twice the deviation, in the classifier too."""
+    model = build_model(dataclasses.replace(BASE, initial_stddev=0.3), num_classes=50)
+    kernels = [v.numpy() for v in model.weights if v.name.endswith("kernel")]
+    assert len(kernels) == 53
+    for kernel in kernels:
+        # 0.88 of the deviation is left; small kernels scatter.
+        assert 0.22 < kernel.std() < 0.31 and 0.4 < np.abs(kernel).max() <= 0.6
+    assert np.abs(kernels[-1] - kernels[-1][0]).max() > 0.4
+    glorot = build_model(BASE, num_classes=50).get_layer("predictions").kernel
+    assert np.abs(glorot).max() <= (6 / (1280 + 50)) ** 0.5
+
+
 def test_the_loss_is_that_of_the_logits():
     """Of probabilities that underflow there is neither a loss nor a gradient any more."""
     recipe = dataclasses.replace(BASE, optimizer="sgd", momentum=0.0, weight_decay=0.0)
@@ -113,9 +145,10 @@ def test_the_loss_is_that_of_the_logits():
 
 @functools.cache
 def losses(precision, jit_compile):
-    """Of the first three steps of alpha 0.35 at 96 x 96, on pictures that tell four classes.
+    """Of the first three updates of alpha 0.35 at 96 x 96, on pictures that tell four classes.
 
     At this rate they fall by a tenth, and rounding is not yet amplified by what is learnt from it.
+    Steps that loss scaling skips update nothing.
     """
     recipe = ClassificationRecipe(
         alpha=0.35,
@@ -139,12 +172,26 @@ def losses(precision, jit_compile):
     images[..., 0] += rows * (classes % 2)[:, np.newaxis, np.newaxis]
     images[..., 1] += columns * (classes // 2)[:, np.newaxis, np.newaxis]
     labels = np.eye(4, dtype=np.float32)[classes]
-    return [float(model.train_on_batch(images.astype(np.uint8), labels)) for _ in range(3)]
+    found = {}
+    for _ in range(20):
+        updates = int(model.optimizer.iterations)
+        found[updates] = float(model.train_on_batch(images.astype(np.uint8), labels))
+        if len(found) == 3:
+            break
+    # Neither option was ignored.
+    assert model.get_layer("Conv1").compute_dtype == precision.removeprefix("mixed_")
+    assert model.jit_compile is jit_compile
+    return [found[updates] for updates in range(3)]
 
 
 @pytest.mark.parametrize(
     ("precision", "jit_compile", "tolerance"),
-    [("float32", True, 2e-3), ("mixed_bfloat16", False, 0.03), ("mixed_bfloat16", True, 0.03)],
+    [
+        ("float32", True, 2e-3),
+        ("mixed_bfloat16", False, 0.03),
+        ("mixed_bfloat16", True, 0.03),
+        ("mixed_float16", False, 0.01),
+    ],
 )
 def test_precision_and_compiler_do_not_change_the_training(precision, jit_compile, tolerance):
     expected = losses("float32", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -26,6 +27,8 @@ from tasks.common.replicas import for_replicas
         ({"height": 31}, "height=31 must be at least 32"),
         ({"width": 16}, "width=16 must be at least 32"),
         ({"class_weights": "inverse"}, "class_weights='inverse' must be one of none, balanced"),
+        ({"color_distortion": "hue"}, "color_distortion='hue' must be one of none, fast, full"),
+        ({"initial_stddev": 0.0}, "initial_stddev=0.0"),
         ({"policy": "cutout"}, "policy='cutout' must be one of none, randaugment, autoaugment"),
         ({"policy_magnitude": 11.0}, "policy_magnitude=11.0"),
         ({"policy_layers": 0}, "policy_layers=0"),
@@ -62,10 +65,24 @@ def test_the_paper_recipe_is_the_original_one():
         "moving_average_decay": 0.9999,
         "bn_momentum": 0.997,
         "central_crop": 0.875,
-        "photometric": True,
+        "initial_stddev": 0.09,
+        # slim's preprocess_image: fast_mode, and crops that cover a tenth of the image.
+        "color_distortion": "fast",
+        "min_area": 0.1,
         "flip": True,
     }
     assert {name: getattr(recipe, name) for name in expected} == expected
+
+
+def test_the_paper_recipe_on_sixteen_replicas():
+    """The workers of the paper: five epochs of warm-up, then where one replica would be."""
+    recipe = RECIPES["imagenet_paper"]
+    scaled = for_replicas(recipe, 16)
+    assert scaled.warmup_steps == 5 * math.ceil(1_281_167 // 96 / 16)
+    one, many = learning_rate_schedule(recipe), learning_rate_schedule(scaled)
+    for epoch in (6, 50, 300):
+        expected = 16 * float(one(epoch * recipe.decay_steps))
+        assert float(many(epoch * scaled.decay_steps)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_replicas_scale_the_modern_recipe_to_the_usual_large_batch():
@@ -84,14 +101,22 @@ def test_published_figures_are_those_of_the_weights():
     assert figures == PUBLISHED_TOP1 and len(figures) == 22
 
 
-def test_a_published_figure_goes_with_imagenet_only():
+def test_a_published_figure_goes_with_the_papers_training_only():
     paper = RECIPES["imagenet_paper"]
     assert published_top1(paper) == 0.718
-    small = dataclasses.replace(paper, alpha=0.35, height=96, width=96)
-    assert published_top1(small) == 0.455
-    assert published_top1(dataclasses.replace(small, width=128)) is None
-    assert published_top1(dataclasses.replace(small, alpha=0.4)) is None
-    assert published_top1(dataclasses.replace(small, dataset="imagenette")) is None
+    small = dataclasses.replace(paper, alpha=0.35, height=96, width=96, seed=3, data_dir="data")
+    assert published_top1(small) == published_top1(for_replicas(small, 16)) == 0.455
+    for fields in (
+        {"width": 128},
+        {"alpha": 0.4},
+        {"dataset": "imagenette"},
+        {"validation_split": "validation[:1000]"},
+        {"train_steps": 1000},
+        {"batch_size": 128},
+        {"color_distortion": "full"},
+    ):
+        assert published_top1(dataclasses.replace(small, **fields)) is None
+    assert published_top1(RECIPES["imagenet_modern"]) is None
 
 
 def test_the_phase_of_the_head():

@@ -33,8 +33,10 @@ def test_figures_by_hand():
     metrics = results.metrics()
     assert metrics["top1"] == 0.25 and metrics["top5"] == 0.75 and metrics["num_examples"] == 4
     assert metrics["balanced_accuracy"] == pytest.approx((1 / 3 + 0) / 2)
-    assert metrics["accuracy_per_class"]["a"] == pytest.approx(1 / 3)
-    assert metrics["accuracy_per_class"]["c"] is None
+    per_class = results.accuracy_per_class()
+    assert per_class == {"a": pytest.approx(1 / 3), "b": 0.0} | dict.fromkeys("cdefg")
+    assert results.largest_confusions() == [("a", "b", 2), ("b", "a", 1)]
+    assert results.largest_confusions(1) == [("a", "b", 2)]
     losses = -np.log([0.4, 0.2, 0.09, 0.05])
     np.testing.assert_allclose(results.losses, losses, rtol=1e-6)
     assert metrics["cross_entropy"] == pytest.approx(losses.mean())

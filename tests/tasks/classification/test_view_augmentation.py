@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -46,26 +47,40 @@ def test_a_window_that_cannot_be_is_the_whole_image():
     np.testing.assert_array_equal(window, [0, 0, 10, 200])
 
 
-def test_colours_change_by_what_slim_allows():
-    """Of one grey picture brightness and contrast tell all; of a coloured one the hue moves."""
-    flat = np.full((8, 8, 3), 128, np.uint8)
-    values = np.array([color_distortion(flat, seed).numpy()[0, 0] for seed in seeds(200)])
-    assert np.ptp(values, axis=1).max() <= 1  # grey stays grey
-    # Contrast about the mean leaves a flat picture alone.
-    assert 95 <= values.min() < 102 and 154 < values.max() <= 161
+@pytest.mark.parametrize("kind", ["fast", "full"])
+def test_colours_change_by_what_slim_allows(kind):
+    """What one operation changes, the others leave alone in these pictures."""
 
-    red = np.zeros((4, 4, 3), np.uint8) + np.array([200, 40, 40], np.uint8)
-    hues = []
-    for seed in seeds(200):
-        hue = colorsys.rgb_to_hsv(*color_distortion(red, seed).numpy()[0, 0] / 255)[0]
-        hues.append((hue + 0.5) % 1 - 0.5)
-    assert -0.22 < min(hues) < -0.15 and 0.15 < max(hues) < 0.22
+    def distorted(*pixels):
+        image = np.array([pixels] * 4, np.uint8)
+        return np.array([color_distortion(image, seed, kind).numpy()[0] for seed in seeds(200)])
+
+    # Of a grey picture saturation and hue change nothing, contrast (about the mean) the difference.
+    grey = distorted([110] * 3, [150] * 3).astype(int)
+    assert np.ptp(grey, axis=2).max() <= 1
+    brightness = grey.mean(axis=(1, 2)) - 130
+    assert -33 <= brightness.min() < -28 and 28 < brightness.max() <= 33
+    contrast = (grey[:, 1] - grey[:, 0]).mean(axis=1) / 40
+    if kind == "fast":
+        np.testing.assert_allclose(contrast, 1.0, atol=0.03)
+    else:
+        assert 0.45 <= contrast.min() < 0.6 and 1.4 < contrast.max() <= 1.55
+
+    # A single colour has no contrast, and brightness leaves the distance of its channels alone.
+    red = distorted([200, 100, 100])[:, 0].astype(int)
+    saturation = np.ptp(red, axis=1) / 100
+    assert 0.48 <= saturation.min() < 0.6 and 1.4 < saturation.max() <= 1.52
+    hues = np.array([(colorsys.rgb_to_hsv(*color / 255)[0] + 0.5) % 1 - 0.5 for color in red])
+    if kind == "fast":
+        np.testing.assert_allclose(hues, 0.0, atol=0.01)
+    else:
+        assert -0.22 < hues.min() < -0.15 and 0.15 < hues.max() < 0.22
 
 
 def test_distorted_colours_repeat_with_the_seed():
     image = RNG.integers(0, 256, (6, 5, 3), np.uint8)
     once, again, other = (
-        color_distortion(image, seed) for seed in (seeds(1)[0], seeds(1)[0], seeds(2)[1])
+        color_distortion(image, seed, "full") for seed in (seeds(1)[0], seeds(1)[0], seeds(2)[1])
     )
     assert once.dtype == tf.uint8 and once.shape == (6, 5, 3)
     np.testing.assert_array_equal(once, again)
@@ -82,6 +97,20 @@ def test_learned_policies_run_in_a_pipeline(policy):
     images = [image.numpy() for image in dataset]
     assert all(x.shape == image.shape and x.dtype == np.uint8 for x in images)
     assert len(np.unique(images, axis=0)) > 6
+
+
+def test_learned_policies_are_those_of_the_recipe(monkeypatch):
+    """Lengths in pixels shrink with the image."""
+    from official.vision.ops import augment
+
+    for name in ("RandAugment", "AutoAugment"):
+        monkeypatch.setattr(augment, name, lambda **fields: SimpleNamespace(distort=fields))
+    recipe = dataclasses.replace(RECIPES["imagenet_modern"], height=112, width=140)
+    recipe = dataclasses.replace(recipe, policy_layers=3, policy_magnitude=7.0)
+    expected = {"num_layers": 3, "magnitude": 7.0, "cutout_const": 20.0, "translate_const": 50.0}
+    assert learned_policy(recipe) == expected
+    auto = learned_policy(dataclasses.replace(recipe, policy="autoaugment"))
+    assert auto == {"augmentation_name": "v0"}
 
 
 def test_mixup_blends_images_as_labels():

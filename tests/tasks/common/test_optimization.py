@@ -29,6 +29,15 @@ def test_cosine_with_warm_up():
     np.testing.assert_allclose(found, [0.1, 0.25, 0.4, 0.2, 0.0], atol=1e-6)
 
 
+def test_the_exponential_schedule_counts_the_warm_up():
+    """The warm-up takes the place of its first steps; the rest is where it were without."""
+    fields = {"schedule": "exponential", "decay_steps": 10, "decay_rate": 0.5}
+    found = rates([0, 10, 19, 20, 29, 30, 99], warmup_steps=20, **fields)
+    np.testing.assert_allclose(found[:3], [0.0, 0.2, 0.38], atol=1e-6)
+    np.testing.assert_allclose(found[3:], rates([20, 29, 30, 99], **fields), rtol=1e-6)
+    np.testing.assert_allclose(found[3], 0.1, rtol=1e-6)
+
+
 def test_other_schedules():
     np.testing.assert_allclose(rates([0, 99], schedule="constant"), [0.4, 0.4])
     np.testing.assert_allclose(

@@ -49,6 +49,14 @@ def test_the_warm_up_rises_from_the_rate_of_one_replica():
     assert rates == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "expected"), [("exponential", 150), ("cosine", 1000), ("constant", 1000)]
+)
+def test_the_warm_up_is_no_longer_than_five_epochs(schedule, expected):
+    fields = {"train_steps": 36_000, "decay_steps": 60, "schedule": schedule}
+    assert for_replicas(dataclasses.replace(RECIPE, **fields), 2).warmup_steps == expected
+
+
 @pytest.mark.parametrize("warmup", ["linear", "constant"])
 def test_a_warm_up_of_its_own_is_kept_and_gradual(warmup):
     recipe = dataclasses.replace(RECIPE, warmup=warmup, warmup_steps=30, warmup_learning_rate=0.01)

@@ -211,6 +211,26 @@ def test_unusable_lists(tmp_path, pets):
     assert set(read(builder)) == {"dog/1.jpg"}
 
 
+def test_a_list_to_validate_on_has_only_classes_that_are_trained(tmp_path, pets):
+    listed = tmp_path / "validation.txt"
+    validation = ClassFiles(str(pets), str(listed))
+    listed.write_text("ape/3.bmp 0\ndog/1.jpg 3\n")
+    message = (
+        r"validation.txt: classes of which .*list.txt has no readable picture.*\(1\):\n  'ape'"
+    )
+    (pets / "dog/broken.jpg").write_bytes(b"")  # no picture is looked at before
+    with pytest.raises(ClassDirectoryError, match=message):
+        few = ["dog/2.png 3", "dog/broken.jpg 3"]
+        prepare(tmp_path / "tfds", lists(tmp_path, few, validation=validation))
+    lines = ["dog/2.png 3", "cat/1.jpg 0"]  # of the other list a class may be missing
+    config = lists(tmp_path, [*lines, "dog/1.jpg 2"], validation=validation)
+    assert set(read(prepare(tmp_path / "tfds", config), "validation")) == {"ape/3.bmp", "dog/1.jpg"}
+    break_files(pets, "cat/1.jpg")  # the only one of class 0
+    options = {"validation": validation, "skip_broken": True}
+    with pytest.raises(ClassDirectoryError, match=message):
+        prepare(tmp_path / "tfds", lists(tmp_path, lines, **options))
+
+
 def test_interrupted_preparation_leaves_nothing_usable(tmp_path, pets, monkeypatch):
     def interrupt(self, folder, files):
         yield from list(generate(self, folder, files))[:1]

@@ -14,6 +14,7 @@ from tasks.common.images import decode
 from tasks.datasets.class_files import ClassDirectoryError
 from tasks.datasets.classification_source import open_classification_source
 from tasks.datasets.detection_source import open_detection_source
+from tasks.datasets.tfds_builders import UnavailableError
 
 ELEMENT_SPEC = {
     "image": tf.TensorSpec([], tf.string),
@@ -248,3 +249,15 @@ def test_imagenet_by_its_list(reference, tmp_path):
     assert sorted(labels.values()) == list(range(0, 1000, 4))
     for row in rows:
         assert source.label_names[int(row[1])].startswith(row[3])
+
+
+def test_files_that_no_program_may_fetch(tmp_path):
+    folder = tmp_path / "downloads" / "manual"
+    files = rf"{folder}.*ILSVRC2012_img_train\.tar.*register.*'class_directory'$"
+    for _ in range(2):  # without the folder, and without the files in it
+        with pytest.raises(UnavailableError, match=f"'imagenet2012' needs files.*{files}"):
+            open_classification_source("imagenet2012", data_dir=tmp_path)
+        files = rf"{folder}/ILSVRC2012_img_val\.tar.*'class_directory'$"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "other.tar").write_bytes(b"")
+    assert not list(tmp_path.rglob("*.tfrecord*"))

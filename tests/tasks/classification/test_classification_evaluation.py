@@ -1,0 +1,136 @@
+"""The evaluation command: figures, files, pictures, on the data of the training and on others."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tasks.classification import evaluate
+from tasks.classification.data import central_view, evaluation_dataset, open_source
+from tasks.classification.recipes import ClassificationRecipe
+from tasks.classification.results import collect
+from tasks.common.run_folder import load_recipe, read_json
+
+
+def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
+    """So the averaged weights are what was saved and what was measured."""
+    evaluate.main(["--run-dir", str(tiny_run), "--output", str(tmp_path), "--worst", "7"])
+    (metrics,) = tmp_path.glob("metrics_*.json")
+    expected = read_json(tiny_run / "metrics.json")
+    for name in evaluate.FIGURES:
+        assert read_json(metrics)[name] == pytest.approx(expected[name], abs=1e-6)
+    assert len(read_json(metrics)["accuracy_per_class"]) == 10
+    confusion = read_json(next(tmp_path.glob("confusion_*.json")))
+    matrix = np.array(confusion["true_by_predicted"])
+    assert matrix.shape == (10, 10) and matrix.sum() == expected["num_examples"]
+    assert np.trace(matrix) / matrix.sum() == pytest.approx(expected["top1"])
+    assert Image.open(next(tmp_path.glob("confusion_*.png"))).width > 10 * 24
+    worst = next(tmp_path.glob("worst_*.png"))
+    picture = Image.open(worst)
+    assert picture.width == 6 * 180 + 4 and picture.height > 2 * 176
+    content = read_json(worst.with_suffix(".json"))
+    assert content["split"] == "validation[:8]" and len(content["worst"]) == 7
+    assert all("#" in row["filename"] for row in content["worst"])
+
+
+def test_the_worst_images_are_those_of_highest_loss(tiny_recipe):
+    """Pictures of one grey each, so that the contact sheet tells which they are."""
+    greys = [50, 100, 150, 200, 250]
+    true_probability = np.array([0.5, 0.1, 0.9, 0.2, 0.7], np.float32)
+    probabilities = np.stack([true_probability, 1 - true_probability], axis=1)
+    results = collect([(probabilities, np.zeros(5, int))], ["cat", "dog"])
+
+    def example(grey):
+        picture = tf.io.encode_png(tf.fill([8, 8, 3], tf.cast(grey, tf.uint8)))
+        return {"image": picture, "label": 0, "filename": tf.strings.as_string(grey)}
+
+    source = dataclasses.replace(
+        open_source(tiny_recipe),
+        count=lambda split: 5,
+        read=lambda *_: tf.data.Dataset.from_tensor_slices(greys).map(example),
+    )
+    rows, sheet = evaluate.find_worst(results, source, "train", 3)
+    assert [row["filename"] for row in rows] == ["100", "200", "50"]
+    assert [row["predicted"] for row in rows][:2] == ["dog", "dog"]
+    assert {row["true"] for row in rows} == {"cat"}
+    expected = [[0.1, 0.9], [0.2, 0.8], [0.5, 0.5]]
+    found = [[row["true_probability"], row["predicted_probability"]] for row in rows]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose([row["loss"] for row in rows], -np.log([0.1, 0.2, 0.5]), rtol=1e-6)
+    assert [sheet[92, 92 + 180 * i].tolist() for i in range(3)] == [[x] * 3 for x in (100, 200, 50)]
+
+
+def test_evaluation_on_a_folder_of_some_classes(tiny_run, own_data, tmp_path):
+    command = ["--run-dir", str(tiny_run), "--output", str(tmp_path / "out")]
+    evaluate.main([*command, "--images", str(own_data / "val"), "--split", "validation"])
+    metrics = read_json(next((tmp_path / "out").glob("metrics_best_class_directory_*.json")))
+    known = [name for name, x in metrics["accuracy_per_class"].items() if x is not None]
+    labels = read_json(tiny_run / "labels.json")["labels"]
+    assert known == labels[:3] and len(metrics["accuracy_per_class"]) == 10
+    model = keras.saving.load_model(tiny_run / "best.keras")
+    recipe = load_recipe(tiny_run, "classification", ClassificationRecipe)
+    right = total = 0
+    for path in (own_data / "val").rglob("*.jpg"):
+        view = central_view(path.read_bytes(), recipe).numpy()
+        best = model.predict_on_batch(view[np.newaxis])[0].argmax()
+        right, total = right + (labels[best] == path.parent.name), total + 1
+    assert metrics["num_examples"] == total
+    assert metrics["top1"] == pytest.approx(right / total, abs=1e-6)
+
+
+def test_results_of_other_data_have_files_of_their_own(
+    tiny_run, own_data, tmp_path, monkeypatch, capsys
+):
+    """Of other images, of another crop; `shapes` stands for a data set without validation."""
+    crops = []
+
+    def recorded(source, recipe, split):
+        crops.append(recipe.central_crop)
+        return evaluation_dataset(source, recipe, split)
+
+    monkeypatch.setattr(evaluate, "evaluation_dataset", recorded)
+    command = ["--run-dir", str(tiny_run), "--output", str(tmp_path / "out")]
+    for more in (
+        ["--images", str(own_data / "val")],
+        ["--images", str(own_data / "train")],
+        ["--images", str(own_data / "train"), "--central-crop", "0.5"],
+    ):
+        evaluate.main([*command, *more])
+    assert crops == [0.875, 0.875, 0.5]
+    name = "metrics_best_class_directory_own_{}.json"
+    files = {
+        name.format("val_validation"): "val",
+        name.format("train_validation"): "train",
+        name.format("train_validation_crop_0_5"): "train",
+    }
+    assert {path.name for path in (tmp_path / "out").glob("metrics_*")} == set(files)
+    for file, folder in files.items():
+        assert read_json(tmp_path / "out" / file)["validation_images"] == str(own_data / folder)
+
+    def only_test(recipe):
+        return dataclasses.replace(open_source(recipe), splits=("test",))
+
+    monkeypatch.setattr(evaluate, "open_source", only_test)
+    evaluate.main([*command, "--dataset", "shapes/tiny"])
+    assert "on shapes/tiny, split test, " in capsys.readouterr().out
+
+
+def test_the_report_names_the_published_figure(capsys):
+    metrics = {name: 0.5 for name in evaluate.FIGURES}
+    evaluate.print_metrics({**metrics, "published_top1": 0.718})
+    assert "0.7180 (slim, ImageNet 2012 val)" in capsys.readouterr().out
+
+
+def test_skipped_images_are_counted(tiny_run, own_data, tmp_path, capsys):
+    (name,) = [path.name for path in sorted((own_data / "val").iterdir())][:1]
+    (own_data / "val" / name / "broken.jpg").write_bytes(b"nothing")
+    command = ["--run-dir", str(tiny_run), "--output", str(tmp_path / "out")]
+    evaluate.main([*command, "--images", str(own_data / "val"), "--skip-broken"])
+    assert f"1 unreadable pictures of validation were left out: {name}/" in capsys.readouterr().out
+    (metrics,) = (tmp_path / "out").glob("metrics_*.json")
+    assert read_json(metrics)["skipped"] == {"validation": 1}
