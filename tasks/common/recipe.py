@@ -49,7 +49,9 @@ class TrainingRecipe:
     )
     warmup_steps: int = option(0, "steps before the schedule begins")
     warmup_learning_rate: float = option(0.0, "learning rate at the first step of the warm-up")
-    decay_steps: int = option(1, "steps per factor of decay_rate (exponential schedule)")
+    decay_steps: int = option(
+        1, "steps per factor of decay_rate (exponential schedule), whatever data set and batch"
+    )
     decay_rate: float = option(1.0, "factor of the exponential schedule")
     decay_power: float = option(0.9, "power of the polynomial schedule")
     momentum: float = option(0.9, "momentum of sgd and rmsprop")

@@ -25,7 +25,7 @@ def read(path):
 def files(tiny_run, tmp_path_factory):
     """Folder of a model file and of exported ones; one of them knows no names."""
     folder = tmp_path_factory.mktemp("exported")
-    model = save_lively(tiny_run, folder / "model.keras")
+    model = save_lively(tiny_run, folder / "model.keras", head="predictions")
     names = read(tiny_run / "labels.json")["labels"]
     program = classification_program(model, names)
     export_litert(program, folder / "named.tflite", input_dtype="uint8")
