@@ -22,9 +22,11 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from export_options import parse_arguments  # noqa: E402
 
+from keras_mnv2.complexity import count  # noqa: E402
 from keras_mnv2.deployment.describing import describe  # noqa: E402
 from keras_mnv2.deployment.description import sidecar_path  # noqa: E402
 from keras_mnv2.deployment.programs import Program  # noqa: E402
@@ -48,9 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     task_class, options = parse_arguments(argv, __doc__)
     task = task_class(options)
     if options.split_expansion:
-        from keras_mnv2.deployment.expansion_splitting import split_expansion
-
-        task.model = split_expansion(task.model, options.split_expansion)
+        task.model = with_split_blocks(task, options.split_expansion)
     program = task.program().described(source=task.source())
     calibration = calibration_images(task) if options.precision == "int8" else None
     images = np.concatenate(calibration[:_COMPARED]) if calibration else None
@@ -68,6 +68,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     report(export, program, images, accuracy)
     if options.layer_report:
         print(layer_report(task, program, calibration))
+
+
+def with_split_blocks(task: TaskExport, ways: int) -> keras.Model:
+    """The task's model with its blocks split; says what that saves.
+
+    Raises:
+        ValueError: if it does not give the answers of the original.
+    """
+    from keras_mnv2.deployment.expansion_splitting import split_expansion
+
+    before, model = task.program(), split_expansion(task.model, ways)
+    size = before.description.input_size
+    images = sample_images(size).astype("float32")
+    outputs = [keras.tree.flatten(one(images, training=False)) for one in (task.model, model)]
+    for expected, found in zip(*outputs, strict=True):
+        expected, found = np.asarray(expected), np.asarray(found)
+        if np.abs(expected - found).max() > 1e-3 * np.abs(expected).max():
+            raise ValueError(
+                f"--split-expansion {ways} changes the answers of the model by "
+                f"{np.abs(expected - found).max():.1e}. Nothing was written"
+            )
+    peaks = [count(one, (*size, 3)).peak_activation_bytes / 1e6 for one in (task.model, model)]
+    print(f"peak activation memory: {peaks[0]:.2f} MB, split {peaks[1]:.2f} MB")
+    return model
 
 
 def calibration_images(task: TaskExport) -> list[np.ndarray]:

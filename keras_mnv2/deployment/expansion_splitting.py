@@ -106,7 +106,8 @@ def ways_to_fit(
 
     Args:
         model: as for `split_expansion`.
-        peak_activation_bytes: the bound, counted as `keras_mnv2.complexity.Complexity` does.
+        peak_activation_bytes: the bound, counted as `keras_mnv2.complexity.Complexity` does; the
+            arena of a LiteRT file may exceed it by a fifth.
         input_shape: (height, width, channels) of the image, where the model leaves it open.
 
     Returns:

@@ -75,8 +75,16 @@ def export_litert(
             that does not give the program's answers. Nothing is written then.
         ImportError: if ai_edge_litert is not installed.
     """
+    quantized = f"{output_dtype}, quantized by the scale in the file,"
     description = dataclasses.replace(
-        program.description, format="litert", precision=precision, input_dtype=input_dtype
+        program.description,
+        format="litert",
+        precision=precision,
+        input_dtype=input_dtype,
+        outputs={
+            name: text if output_dtype == "float32" else text.replace("float32", quantized)
+            for name, text in program.description.outputs.items()
+        },
     )
     if Path(path).suffix != ".tflite":
         raise DeploymentError(f"{path} must end in .tflite")

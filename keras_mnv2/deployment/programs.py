@@ -238,6 +238,14 @@ def detection_program(
         "classes": f"[batch, {max_detections}], class ids from 0, without background",
         "num_detections": "[batch], rows that are detections; the others are padding",
     }
+    if postprocessing == "custom_op":
+        outputs = {
+            name: f"float32 {text.removeprefix('float32 ')}" for name, text in outputs.items()
+        }
+        outputs["boxes"] += ", not clipped to the image"
+        outputs["classes"] += (
+            "; on n > 1 threads the operation loses class n (tensorflow issue 56058): run it on one"
+        )
     description = Description(
         **fields,
         outputs=outputs,
@@ -250,6 +258,8 @@ def detection_program(
 
 
 def _checked(values: Sequence[Any] | None, name: str, count: int) -> tuple[Any, ...] | None:
+    if isinstance(values, str):
+        raise DeploymentError(f"{name}={values!r} must be a list with an entry for each class")
     if values is not None and len(values) != count:
         raise DeploymentError(f"{name} has {len(values)} entries, the model has {count} classes")
     return None if values is None else tuple(values)

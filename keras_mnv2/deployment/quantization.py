@@ -16,7 +16,7 @@ from keras_mnv2.deployment.litert import convert, make_converter
 from keras_mnv2.deployment.litert_file import parse
 from keras_mnv2.deployment.litert_tensors import operations
 from keras_mnv2.deployment.programs import Program
-from keras_mnv2.deployment.representative import representative_images
+from keras_mnv2.deployment.representative import evenly_spread, representative_images
 
 # Images by which biases are corrected; more change little and take their time.
 _BIAS_IMAGES = 32
@@ -79,7 +79,7 @@ def quantize(
             fused with (a convolution with its normalization and activation). The results of
             `keras_mnv2.deployment.quantization_report.layer_errors` tell which would help.
         bias_correction: whether the mean error that quantization adds to each channel is taken
-            out of the biases (on the first 32 of `representative`). Rounded weights shift
+            out of the biases (on 32 of `representative`, evenly spread). Rounded weights shift
             means; of the published SSDLite and DeepLabv3 the first depthwise convolution loses
             more by it than any other layer by all causes.
 
@@ -108,7 +108,9 @@ def quantize(
     bias_errors = {}
     if bias_correction:
         comparing = _quantized(content, float_operations, accumulated=False)
-        bias_errors = channel_errors(comparing, layers, images[:_BIAS_IMAGES])
+        # Photos may be in the order of their classes.
+        some = [images[index] for index in evenly_spread(len(images), _BIAS_IMAGES)]
+        bias_errors = channel_errors(comparing, layers, some)
     quantized = _quantized(content, float_operations, input_dtype, output_dtype)
     return Quantized(
         with_corrected_biases(quantized, bias_errors),

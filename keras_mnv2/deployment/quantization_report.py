@@ -13,6 +13,7 @@ from keras_mnv2.deployment.bias_correction import comparisons
 from keras_mnv2.deployment.litert_file import parse
 from keras_mnv2.deployment.litert_tensors import open_tensors, operations, run
 from keras_mnv2.deployment.quantization import Quantized
+from keras_mnv2.deployment.representative import evenly_spread
 
 # Enough to tell the layers apart.
 _IMAGES = 8
@@ -51,12 +52,15 @@ def layer_errors(
 
     Args:
         quantized: as `quantize` returns it.
-        images: [1, height, width, 3], RGB 0..255, by default eight of the representative ones.
+        images: [1, height, width, 3], RGB 0..255, by default eight of the representative
+            ones, evenly spread.
 
     Returns:
         One row for each operation that adds an error, in the order of execution.
     """
-    images = quantized.images[:_IMAGES] if images is None else images
+    if images is None:
+        indices = evenly_spread(len(quantized.images), _IMAGES)
+        images = [quantized.images[index] for index in indices]
     own = _statistics(quantized, images, accumulated=False)
     accumulated = _statistics(quantized, images, accumulated=True)
     kinds = {

@@ -18,6 +18,12 @@ _REMEDY = (
 )
 
 
+def evenly_spread(total: int, count: int) -> list[int]:
+    """Indices of `count` elements, evenly spread over `total` in their order; at most all."""
+    count = min(count, total)
+    return [number * total // count for number in range(count)]
+
+
 def representative_images(images: Iterable[Any], size: tuple[int, int]) -> list[np.ndarray]:
     """Checks a representative data set and takes it apart into images.
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
@@ -35,7 +35,7 @@ def staged(path: str | os.PathLike, description: Description) -> Iterator[Path]:
     """A temporary path to export to; on success it takes the name `path`, else it is removed.
 
     With it comes the description for people, see `sidecar_path`. What had these names before is
-    replaced: a file, or a folder by a folder.
+    replaced: a file, or a folder by a folder, and a description. Both names change or none.
 
     Args:
         path: of the exported file or folder; its folder is made if need be.
@@ -45,30 +45,77 @@ def staged(path: str | os.PathLike, description: Description) -> Iterator[Path]:
         A path of the same name, in a temporary folder beside `path`.
 
     Raises:
-        DeploymentError: (a ValueError) if `path` cannot be written.
+        DeploymentError: (a ValueError) if `path` or its description cannot be written, or would
+            replace what is no export.
     """
     path = Path(path)
     text = description.to_json()
-    is_folder = description.format == "saved_model"
-    if path.is_dir() and not (is_folder and _is_replaceable(path)):
-        wanted = "a folder that is empty or an earlier export" if is_folder else "a file"
-        raise DeploymentError(f"{path} is a folder already, expected is a new name or {wanted}")
+    with ExitStack() as tidying:
+        with _named_errors(path):
+            _check_names(path, description.format == "saved_model")
+            for parent in reversed(path.parents):
+                if not parent.exists():
+                    tidying.callback(_remove_if_empty, parent)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=".export_", dir=path.parent))
+            tidying.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder / path.name
+        with _named_errors(path):
+            (folder / sidecar_path(path).name).write_text(text)
+            _place(folder, path)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".export_", dir=path.parent))
+        yield
     except OSError as error:
         raise DeploymentError(f"{path} cannot be written: {error.strerror or error}") from error
-    try:
-        yield folder / path.name
-        sidecar = folder / sidecar_path(path).name
-        sidecar.write_text(text)
+
+
+def _check_names(path: Path, is_folder: bool) -> None:
+    """Raises DeploymentError if something has the names that an export must not replace."""
+    replaceable = "a folder that is empty or an earlier export" if is_folder else "a file"
+    if path.is_dir():
+        if not (is_folder and _is_replaceable(path)):
+            raise DeploymentError(
+                f"{path} is a folder already, expected is a new name or {replaceable}"
+            )
+    elif is_folder and os.path.lexists(path):
+        raise DeploymentError(f"{path} is a file already, expected is a new name or {replaceable}")
+    sidecar = sidecar_path(path)
+    if os.path.lexists(sidecar):
+        try:
+            Description.from_json(sidecar.read_bytes())
+        except (OSError, DeploymentError) as error:
+            raise DeploymentError(
+                f"{sidecar}, where the description of {path} belongs, is there already and is no "
+                "description of an export: choose another output name, or move it away"
+            ) from error
+
+
+def _place(folder: Path, path: Path) -> None:
+    """Gives the export in `folder` and its description their names; both or, on error, none."""
+    sidecar = sidecar_path(path)
+    replaced = Path(tempfile.mkdtemp(dir=folder))
+    with ExitStack() as undo:
+        if sidecar.exists():
+            shutil.copy2(sidecar, replaced / sidecar.name)
+            undo.callback(os.replace, replaced / sidecar.name, sidecar)
+        else:
+            undo.callback(sidecar.unlink, missing_ok=True)
+        os.replace(folder / sidecar.name, sidecar)
         if path.is_dir():
             # A folder can only be renamed to what is not there.
-            os.replace(path, folder / "replaced")
+            os.replace(path, replaced / path.name)
+            undo.callback(os.replace, replaced / path.name, path)
         os.replace(folder / path.name, path)
-        os.replace(sidecar, sidecar_path(path))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        undo.pop_all()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _is_replaceable(folder: Path) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.deployment.programs import Program
+from keras_mnv2.deployment.representative import evenly_spread
 from keras_mnv2.deployment.running import DeployedModel
 from keras_mnv2.weights.download import sha256
 from tasks.common.images import encode_upright
@@ -118,16 +119,22 @@ def spread(source: Source, split: str, count: int) -> Source:
 
     Data sets are often in the order of their classes.
     """
-    step = max(source.num_examples(split) // count, 1)
-    return dataclasses.replace(
-        source, read=lambda *arguments: source.read(*arguments).shard(step, 0).take(count)
-    )
+    total = source.num_examples(split)
+    indices = evenly_spread(total, count)
+    chosen = np.zeros(total, bool)
+    chosen[indices] = True
+
+    def read(*arguments) -> tf.data.Dataset:
+        numbered = source.read(*arguments).enumerate()
+        wanted = numbered.filter(lambda number, _: tf.gather(chosen, number))
+        return wanted.map(lambda _, example: example).take(len(indices))
+
+    return dataclasses.replace(source, read=read)
 
 
 def read_pictures(paths: Sequence[Path], count: int) -> list[bytes]:
     """`count` pictures, evenly spread over the files, encoded as `TaskExport.decode` takes them."""
-    step = max(len(paths) // count, 1)
-    return [encode_upright(path) for path in paths[::step][:count]]
+    return [encode_upright(paths[index]) for index in evenly_spread(len(paths), count)]
 
 
 def _import_record(path: Path) -> dict[str, Mapping]:

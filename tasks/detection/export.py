@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 import keras
 import tensorflow as tf
@@ -81,6 +82,9 @@ class DetectorExport(TaskExport):
     def measure(
         self, model: keras.Model | DeployedModel, source: DetectionSource, split: str
     ) -> dict[str, float]:
-        recipe = self.trained.recipe
+        # With the thresholds of the file, so that the figures differ by what the export costs.
+        given = {name: getattr(self.arguments, name) for name in _THRESHOLDS}
+        given = {name: value for name, value in given.items() if value is not None}
+        recipe = dataclasses.replace(self.trained.recipe, **given)
         metrics, _ = evaluate(make_detector(model, recipe), source, recipe, split)
         return {name: metrics[name] for name in METRICS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 from tiny_programs import assert_same, make_program, random_images
 
 from keras_mnv2.deployment.description import DeploymentError, Description
-from keras_mnv2.deployment.litert import export_litert
+from keras_mnv2.deployment.litert import check_operators, export_litert
 from keras_mnv2.deployment.litert_file import operators, parse, read_description, with_description
 from keras_mnv2.deployment.programs import classification_program, detection_program
 from keras_mnv2.deployment.running import load
@@ -299,3 +300,22 @@ def test_foreign_and_damaged_files(folder, tmp_path):
     path.write_bytes(other)
     with pytest.raises(DeploymentError, match="a.tflite: the description has version 7"):
         load(path)
+
+
+def test_other_operations_than_builtin_ones_are_refused(programs, tmp_path, monkeypatch):
+    flex = Counter({"CONV_2D": 3, "CUSTOM:FlexErf": 1})
+    postprocess = "CUSTOM:TFLite_Detection_PostProcess"
+    check_operators(Counter({"CONV_2D": 3}), False)
+    check_operators(Counter({"CONV_2D": 3, postprocess: 1}), True)
+    for found, wanted, words in (
+        (flex, False, "not builtin in LiteRT: FlexErf"),
+        (flex + Counter([postprocess]), True, "not builtin in LiteRT: FlexErf"),
+        (Counter([postprocess]), False, "not builtin in LiteRT: TFLite_Detection_PostProcess"),
+        (Counter({"CONV_2D": 3}), True, "holds no TFLite_Detection_PostProcess"),
+    ):
+        with pytest.raises(DeploymentError, match=words):
+            check_operators(found, wanted)
+    monkeypatch.setattr("keras_mnv2.deployment.litert.operators", lambda path: flex)
+    with pytest.raises(DeploymentError, match="not builtin in LiteRT: FlexErf"):
+        export_litert(programs["classification"], tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())

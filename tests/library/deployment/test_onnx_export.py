@@ -152,3 +152,13 @@ def test_damaged_and_foreign_files(folder, tmp_path):
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(DeploymentError, match="foreign.onnx: the description has version None"):
         load(tmp_path / "foreign.onnx")
+
+
+def test_operations_that_are_not_of_onnx_are_refused(programs, tmp_path, monkeypatch):
+    def with_foreign_operation(model):
+        model.graph.node.add(op_type="FlexErf", domain="ai.onnx.contrib")
+
+    monkeypatch.setattr("keras_mnv2.deployment.onnx_file.tidy", with_foreign_operation)
+    with pytest.raises(DeploymentError, match="not of ONNX itself: FlexErf"):
+        export_onnx(programs["classification"], tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())

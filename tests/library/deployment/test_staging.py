@@ -1,0 +1,98 @@
+"""What an export must not replace, and that it leaves nothing behind when it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import pytest
+
+from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
+from keras_mnv2.deployment.staging import staged
+
+FILE = Description(task="classification", format="litert", input_size=(8, 8), outputs={})
+FOLDER = dataclasses.replace(FILE, format="saved_model")
+
+
+def write(path, description, content):
+    with staged(path, description) as temporary:
+        if description.format == "saved_model":
+            temporary.mkdir()
+            temporary = temporary / "saved_model.pb"
+        temporary.write_text(content)
+
+
+def content_of(folder):
+    """Everything below a folder, with the texts of files."""
+    return {
+        str(path.relative_to(folder)): path.read_text() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def refused(path, description, match):
+    with pytest.raises(DeploymentError, match=match), staged(path, description):
+        pytest.fail("must not begin")
+
+
+@pytest.mark.parametrize("text", ['{"recipe": 1}', "no JSON", "\udcff"])
+def test_another_file_at_the_name_of_the_description_is_kept(tmp_path, text):
+    other = tmp_path / "config.json"
+    other.write_bytes(text.encode(errors="surrogateescape"))
+    before = other.read_bytes()
+    refused(tmp_path / "config", FOLDER, r"config\.json.* another output name")
+    assert other.read_bytes() == before and os.listdir(tmp_path) == ["config.json"]
+
+
+def test_a_folder_at_the_name_of_the_description_is_kept(tmp_path):
+    (tmp_path / "model.tflite.json").mkdir()
+    refused(tmp_path / "model.tflite", FILE, r"model\.tflite\.json.* another output name")
+    assert os.listdir(tmp_path) == ["model.tflite.json"]
+
+
+def test_a_file_is_no_place_for_a_folder(tmp_path):
+    (tmp_path / "served").write_text("mine")
+    refused(tmp_path / "served", FOLDER, "served is a file already")
+    assert content_of(tmp_path) == {"served": "mine"}
+
+
+def test_a_failed_export_leaves_no_folder_that_it_made(tmp_path):
+    (tmp_path / "kept").mkdir()
+    path = tmp_path / "kept" / "new" / "deep" / "model.tflite"
+    with pytest.raises(KeyError), staged(path, FILE):
+        assert path.parent.is_dir()
+        raise KeyError
+    assert content_of(tmp_path) == {"kept": None}
+
+
+def test_a_parent_that_is_a_file_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    refused(tmp_path / "file" / "model.tflite", FILE, r"model\.tflite cannot be written")
+    assert content_of(tmp_path) == {"file": "mine"}
+
+
+@pytest.mark.parametrize("description", [FILE, FOLDER], ids=["file", "folder"])
+@pytest.mark.parametrize("earlier", [False, True], ids=["new", "replacing"])
+@pytest.mark.parametrize("failing", ["model", "model.json"])
+def test_export_and_description_get_their_names_both_or_none(
+    tmp_path, monkeypatch, description, earlier, failing
+):
+    path = tmp_path / "new" / "model"
+    if earlier:
+        write(path, dataclasses.replace(description, input_size=(4, 4)), "first")
+    before = content_of(tmp_path)
+    rename, failed = os.replace, []
+
+    def replace(source, target):
+        if target == path.with_name(failing) and not failed:
+            failed.append(target)
+            raise PermissionError(13, "Permission denied", str(source))
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(DeploymentError, match="model cannot be written: Permission denied$"):
+            write(path, description, "second")
+    assert failed and content_of(tmp_path) == before
+    write(path, description, "second")
+    assert Description.from_json(sidecar_path(path).read_text()) == description
