@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         images = sample_images(program.description.input_size)
     report(export, program, images, accuracy)
     if options.layer_report:
-        print(layer_report(task, program, calibration))
+        from keras_mnv2.deployment.quantization_report import format_layer_errors, layer_errors
+
+        print(format_layer_errors(layer_errors(export.quantized)))
 
 
 def with_split_blocks(task: TaskExport, ways: int) -> keras.Model:
@@ -78,8 +80,8 @@ def with_split_blocks(task: TaskExport, ways: int) -> keras.Model:
     """
     from keras_mnv2.deployment.expansion_splitting import split_expansion
 
-    before, model = task.program(), split_expansion(task.model, ways)
-    size = before.description.input_size
+    model = split_expansion(task.model, ways)
+    size = (task.trained.recipe.height, task.trained.recipe.width)
     images = sample_images(size).astype("float32")
     outputs = [keras.tree.flatten(one(images, training=False)) for one in (task.model, model)]
     for expected, found in zip(*outputs, strict=True):
@@ -162,21 +164,6 @@ def write(
         bias_correction=not options.no_bias_correction,
         **common,
     )
-
-
-def layer_report(task: TaskExport, program: Program, calibration: list[np.ndarray]) -> str:
-    """The error that each layer of an int8 file adds, as a table."""
-    from keras_mnv2.deployment.quantization import quantize
-    from keras_mnv2.deployment.quantization_report import format_layer_errors, layer_errors
-
-    options = task.arguments
-    quantized = quantize(
-        program,
-        calibration,
-        float_layers=options.float_layers,
-        bias_correction=not options.no_bias_correction,
-    )
-    return format_layer_errors(layer_errors(quantized))
 
 
 def default_output(task: TaskExport) -> Path:

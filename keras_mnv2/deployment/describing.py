@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from keras_mnv2.deployment.description import Description, sidecar_path
+from keras_mnv2.weights.download import temporary_beside
 
 
 def describe(path: str | os.PathLike, description: Description) -> None:
@@ -36,9 +37,6 @@ def describe(path: str | os.PathLike, description: Description) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with temporary_beside(path) as temporary:
         temporary.write_bytes(content)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -75,14 +75,13 @@ def export_litert(
             that does not give the program's answers. Nothing is written then.
         ImportError: if ai_edge_litert is not installed.
     """
-    quantized = f"{output_dtype}, quantized by the scale in the file,"
     description = dataclasses.replace(
         program.description,
         format="litert",
         precision=precision,
         input_dtype=input_dtype,
         outputs={
-            name: text if output_dtype == "float32" else text.replace("float32", quantized)
+            name: _in_dtype(text, output_dtype, program.description.postprocessing)
             for name, text in program.description.outputs.items()
         },
     )
@@ -93,18 +92,20 @@ def export_litert(
         raise DeploymentError(
             f"representative and float_layers belong to precision='int8', not {precision!r}"
         )
+    quantized = None
     with staged(path, description) as temporary:
         if precision == "int8":
             from keras_mnv2.deployment.quantization import quantize
 
-            content = quantize(
+            quantized = quantize(
                 program,
                 representative,
                 input_dtype=input_dtype,
                 output_dtype=output_dtype,
                 float_layers=float_layers,
                 bias_correction=bias_correction,
-            ).content
+            )
+            content = quantized.content
         else:
             converter = make_converter(
                 program, input_dtype=input_dtype, batch_size=batch_size, resizable=resizable
@@ -118,7 +119,15 @@ def export_litert(
         found = operators(temporary)
         check_operators(found, description.postprocessing == "custom_op")
         reached = verify(program, load(temporary), description, images, min_agreement)
-    return Export(Path(path), description, reached, found)
+    return Export(Path(path), description, reached, found, quantized)
+
+
+def _in_dtype(meaning: str, output_dtype: str, postprocessing: str | None) -> str:
+    """What an output is, where the file returns it quantized."""
+    # What post-processing returns stays in float.
+    if output_dtype == "float32" or postprocessing in ("nms", "custom_op"):
+        return meaning
+    return meaning.replace("float32", f"{output_dtype}, quantized by the scale in the file,")
 
 
 def make_converter(

@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
-from keras_mnv2.deployment.programs import INPUT_NAME, Program
+from keras_mnv2.deployment.fixed_network import INPUT_NAME
+from keras_mnv2.deployment.programs import Program
 from keras_mnv2.deployment.staging import Export, staged
 from keras_mnv2.deployment.verification import verify
 

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.classifiers import ends_in_softmax, taking_rgb
 from keras_mnv2.deployment.description import DeploymentError, Description
-from keras_mnv2.deployment.fixed_network import INPUT_NAME, all_layers, fixed_network
+from keras_mnv2.deployment.fixed_network import all_layers, fixed_network
 from keras_mnv2.detection.box_coder import SCALE_FACTORS
 from keras_mnv2.detection.postprocessing import DetectionPostprocessing
 from keras_mnv2.detection.ssdlite import anchors_for
-from keras_mnv2.mobilenet_v2 import scale_image
 
 BOX_FORMAT = "ymin, xmin, ymax, xmax, normalised"
 SEGMENTATION_OUTPUTS = ("class_map", "logits")
@@ -78,19 +78,13 @@ def classification_program(
     """
     network, size = fixed_network(model, input_size)
     shape = network.output_shape
-    last = all_layers(network)[-1]
-    is_softmax = isinstance(last, keras.layers.Softmax) or (
-        getattr(last, "activation", None) is keras.activations.softmax
-    )
-    if not isinstance(shape, tuple) or len(shape) != 2 or not is_softmax:
+    if not isinstance(shape, tuple) or len(shape) != 2 or not ends_in_softmax(network):
         raise DeploymentError(
             f"model {model.name!r} is no image classifier: expected are class probabilities "
             f"[batch, classes], the result of a softmax, found are outputs of shape {shape} of "
-            f"layer {last.name!r}"
+            f"layer {all_layers(network)[-1].name!r}"
         )
-    if not any(isinstance(layer, keras.layers.Rescaling) for layer in all_layers(network)):
-        image = keras.Input((*size, 3), name=INPUT_NAME)
-        network = keras.Model(image, network(scale_image(image)), name=model.name)
+    network = taking_rgb(network)
     description = Description(
         task="classification",
         input_size=size,

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.deployment.description import DeploymentError, Description
-from keras_mnv2.deployment.programs import INPUT_NAME, Program
+from keras_mnv2.deployment.fixed_network import INPUT_NAME
+from keras_mnv2.deployment.programs import Program
 from keras_mnv2.deployment.saved_model_running import (
     DESCRIPTION_FILE,
     IMAGES_SIGNATURE,

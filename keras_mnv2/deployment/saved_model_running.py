@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
+from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.pixels import pixels_as
-from keras_mnv2.deployment.programs import INPUT_NAME
 
 IMAGES_SIGNATURE = "serving_default"
 

@@ -9,8 +9,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
+
+if TYPE_CHECKING:
+    from keras_mnv2.deployment.quantization import Quantized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +25,15 @@ class Export:
         path: of the file or folder; its description for people is at `sidecar_path(path)`.
         description: as the file carries it.
         agreement: with the Keras program, see `keras_mnv2.deployment.verification.agreement`.
-        operators: name -> number, of a LiteRT file.
+        operators: name -> number, of a LiteRT or an ONNX file.
+        quantized: of an int8 file, for `keras_mnv2.deployment.layer_errors`.
     """
 
     path: Path
     description: Description
     agreement: float
     operators: Mapping[str, int] | None = None
+    quantized: Quantized | None = None
 
 
 @contextmanager

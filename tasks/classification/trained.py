@@ -10,9 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_mnv2.deployment.programs import all_layers
+from keras_mnv2.deployment.classifiers import ends_in_softmax, taking_rgb
 from keras_mnv2.deployment.running import DeployedModel
-from keras_mnv2.mobilenet_v2 import scale_image
 from tasks.classification.recipes import ClassificationRecipe
 from tasks.common.exported import is_exported, load_exported, recipe_of
 from tasks.common.run_folder import read_json
@@ -117,7 +116,7 @@ def load_trained(arguments: argparse.Namespace) -> TrainedClassifier:
     num_classes = model.output_shape[-1]
     label_names = _label_names(file.labels, num_classes)
     return TrainedClassifier(
-        file.path, file.folder, _taking_rgb(model), recipe, label_names, num_classes
+        file.path, file.folder, taking_rgb(model), recipe, label_names, num_classes
     )
 
 
@@ -134,26 +133,11 @@ def _exported(file: ModelFile) -> TrainedClassifier:
 def _check_is_classifier(model: keras.Model, path: Path) -> None:
     shapes = (getattr(model, "input_shape", None), getattr(model, "output_shape", None))
     is_one = [isinstance(shape, tuple) and len(shape) for shape in shapes] == [4, 2]
-    last = all_layers(model)[-1]
-    is_softmax = isinstance(last, keras.layers.Softmax) or (
-        getattr(last, "activation", None) is keras.activations.softmax
-    )
-    if not is_one or shapes[0][-1] != 3 or not is_softmax:
+    if not is_one or shapes[0][-1] != 3 or not ends_in_softmax(model):
         raise ValueError(
             f"{path} is no image classifier: expected are pictures [batch, height, width, 3] to "
             "class probabilities [batch, classes], the result of a softmax"
         )
-
-
-def _taking_rgb(model: keras.Model) -> keras.Model:
-    """The model itself, or one that scales 0..255 for it where it does not do so itself.
-
-    Those that tasks train have the layer; imported ones and those of keras.applications do not.
-    """
-    if any(isinstance(layer, keras.layers.Rescaling) for layer in all_layers(model)):
-        return model
-    image = keras.Input(model.input_shape[1:])
-    return keras.Model(image, model(scale_image(image)))
 
 
 def _label_names(path: Path, count: int) -> tuple[str, ...] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 
 from tasks.common.recipe import TrainingRecipe
 
@@ -19,3 +21,9 @@ def as_arguments(recipe: TrainingRecipe, name: str, base: TrainingRecipe) -> lis
         else:
             words += [f"--{option}", str(value)]
     return words
+
+
+def finished_run(train: Callable[[list[str]], None], recipe: TrainingRecipe, base, folder: Path):
+    """`folder`, in which the command `train` has trained `recipe`, a variant of shapes (`base`)."""
+    train([*as_arguments(recipe, "shapes", base), "--run-dir", str(folder)])
+    return folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from recipe_arguments import as_arguments
+from recipe_arguments import finished_run
 
 from tasks.classification.data import open_source
 from tasks.classification.recipes import RECIPES, ClassificationRecipe
@@ -45,9 +45,7 @@ def tiny_recipe(tmp_path_factory) -> ClassificationRecipe:
 def tiny_run(tiny_recipe, tmp_path_factory) -> Path:
     """Run folder of a finished training of `tiny_recipe`, by the command line."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    words = as_arguments(tiny_recipe, "shapes", RECIPES["shapes"])
-    main([*words, "--run-dir", str(folder)])
-    return folder
+    return finished_run(main, tiny_recipe, RECIPES["shapes"], folder)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import subprocess
 import sys
@@ -18,12 +17,9 @@ from tasks.classification import evaluate, predict, train
 from tasks.classification.data import central_view
 from tasks.classification.recipes import RECIPES, head_phase
 from tasks.common.callbacks import StopAtStep
+from tasks.common.run_folder import read_json as read
 
 SHAPES = RECIPES["shapes"]
-
-
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_run_folder_holds_everything(tiny_run, tiny_recipe):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from lively_models import save_lively
@@ -13,12 +11,9 @@ from keras_mnv2.deployment.litert import export_litert
 from keras_mnv2.deployment.programs import classification_program
 from keras_mnv2.deployment.saved_model import export_saved_model
 from tasks.classification import evaluate, predict
+from tasks.common.run_folder import read_json as read
 
 pytest.importorskip("ai_edge_litert", reason="LiteRT is absent: pip install ai-edge-litert")
-
-
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +28,6 @@ def files(tiny_run, tmp_path_factory):
     nameless = classification_program(model).described(source={"central_crop": 0.5})
     export_litert(nameless, folder / "nameless.tflite")
     return folder
-
-
-@pytest.fixture
-def on_shapes(tiny_recipe):
-    recipe = tiny_recipe
-    return [
-        *("--dataset", recipe.dataset, "--data-dir", recipe.data_dir),
-        *("--split", recipe.validation_split),
-    ]
 
 
 @pytest.fixture

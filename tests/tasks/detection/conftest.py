@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from recipe_arguments import as_arguments
+from recipe_arguments import finished_run
 
 from tasks.detection.recipes import RECIPES, DetectionRecipe
 from tasks.detection.train import main
@@ -35,5 +35,4 @@ def tiny_recipe(tmp_path_factory) -> DetectionRecipe:
 def tiny_run(tiny_recipe, tmp_path_factory) -> Path:
     """Run folder of a finished training of `tiny_recipe`, by the command line."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    main([*as_arguments(tiny_recipe, "shapes", RECIPES["shapes"]), "--run-dir", str(folder)])
-    return folder
+    return finished_run(main, tiny_recipe, RECIPES["shapes"], folder)

@@ -14,16 +14,13 @@ from PIL import Image
 from recipe_arguments import as_arguments
 
 from tasks.common.run_folder import load_recipe
+from tasks.common.run_folder import read_json as read
 from tasks.detection import evaluate, predict, show_batch, train
 from tasks.detection.coco_evaluation import METRICS
 from tasks.detection.data import open_source
 from tasks.detection.recipes import RECIPES, DetectionRecipe
 
 SHAPES = RECIPES["shapes"]
-
-
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_run_folder_holds_everything(tiny_run, tiny_recipe):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from lively_models import save_lively
@@ -12,13 +10,10 @@ from PIL import Image
 from keras_mnv2.deployment.litert import export_litert
 from keras_mnv2.deployment.programs import segmentation_program
 from keras_mnv2.deployment.saved_model import export_saved_model
+from tasks.common.run_folder import read_json as read
 from tasks.segmentation import evaluate, predict
 
 pytest.importorskip("ai_edge_litert", reason="LiteRT is absent: pip install ai-edge-litert")
-
-
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +26,6 @@ def files(tiny_run, tmp_path_factory):
     export_litert(class_map, folder / "class_map.tflite", input_dtype="uint8")
     export_saved_model(segmentation_program(model, names, "logits"), folder / "logits")
     return folder
-
-
-@pytest.fixture
-def on_shapes(tiny_recipe):
-    recipe = tiny_recipe
-    return [
-        *("--dataset", recipe.dataset, "--data-dir", recipe.data_dir),
-        *("--split", recipe.validation_split),
-    ]
 
 
 @pytest.fixture

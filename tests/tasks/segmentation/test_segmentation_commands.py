@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from recipe_arguments import as_arguments
 from keras_mnv2.segmentation import with_output_stride
 from tasks.common.images import decode
 from tasks.common.run_folder import load_recipe
+from tasks.common.run_folder import read_json as read
 from tasks.datasets.masks import decode_mask
 from tasks.segmentation import evaluate, predict, train
 from tasks.segmentation.data import evaluation_dataset, open_source
@@ -25,10 +25,6 @@ from tasks.segmentation.mean_iou import ConfusionMatrix
 from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
 
 SHAPES = RECIPES["shapes"]
-
-
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_run_folder_holds_everything(tiny_run, tiny_recipe):
