@@ -16,23 +16,24 @@ POSTPROCESS_OP = "TFLite_Detection_PostProcess"
 # The converter does not hand over any other number.
 POSTPROCESS_OP_DETECTIONS_PER_CLASS = 100
 
-# Pairs of an anchor and a class that take part in the suppression, for each row of the output and
-# at least. On photos the 100th survivor of a trained detector was among the best 450 pairs.
-CANDIDATES_PER_DETECTION = 16
-MIN_CANDIDATES = 1024
+# Anchors whose best class is in any case among what is suppressed, for each row of the output. On
+# photos the 100th survivor of a trained detector was among the best 450 pairs of anchor and class.
+ANCHORS_PER_DETECTION = 10
 
 _NEVER = -1e9
 _ANCHOR_UNIT = 2.0**24
+# Of logits. Float constants become halves by "float16", and so may be off by that much.
+_MARGIN = 0.05
 
 
 def builtin_nms(outputs: dict[str, tf.Tensor], description: Description) -> dict[str, tf.Tensor]:
     """Per-class suppression by LiteRT's builtin operations.
 
-    Of all pairs of an anchor and a class only the best k take part, 1,600 for 100 detections: to
-    choose more of them would cost more than the suppression. The detections are those of
-    `DetectionPostprocessing` where `max_detections` of them survive among these; else they are
-    the first of those. The latter takes an image in which neither objects nor background have
-    boxes in 100 places among the best 1,600 pairs.
+    What takes part are the pairs of an anchor and a class that score as well as the best class of
+    the k-th best anchor, k being 1,000 for 100 detections: at least k pairs, while all would take
+    several times as long. The detections are those of `DetectionPostprocessing` where
+    `max_detections` survive among these; else they are the first of those. The latter takes an
+    image in which neither objects nor background have boxes in 100 places among 1,000 pairs.
 
     Args:
         outputs: `box_encodings` [1, A, 4] and `class_logits` [1, A, 1 + classes].
@@ -42,87 +43,93 @@ def builtin_nms(outputs: dict[str, tf.Tensor], description: Description) -> dict
         `boxes` [1, N, 4], `scores` [1, N], `classes` int32 [1, N] and `num_detections` int32 [1].
     """
     with tf.name_scope("postprocessing"):
-        boxes, scores, labels = _candidates(outputs, description)
-        survivors, survived = _suppress(boxes, scores, labels, outputs, description)
-        return _best(boxes, scores, labels, survivors, survived, description)
+        # Here and below: LiteRT's slicing would take longer than all of the suppression. Hence
+        # squeezing in place of [0], and a sum in place of cutting off the background's column.
+        logits = tf.squeeze(outputs["class_logits"], 0)
+        least = _least_logit(logits, description)
+        boxes = _decoded(tf.squeeze(outputs["box_encodings"], 0), description)
+        by_class = tf.transpose(logits)
+        survivors, survived = _suppress(boxes, by_class, least, description)
+        return _best(boxes, by_class, survivors, survived, description)
 
 
-def _candidates(outputs, description: Description):
-    """Decoded boxes [k, 4], scores [k] and labels [k] of the best pairs, best first."""
-    num_anchors, columns = outputs["class_logits"].shape[1:]
-    # LiteRT's slicing would take longer than all of the suppression: hence squeezing in place of
-    # [0], and a sum in place of cutting off the background's column.
+def _least_logit(logits, description: Description):
+    """Scalar, what a pair must exceed to take part; logits are [A, 1 + classes]."""
+    num_anchors, columns = logits.shape
     background = np.zeros(columns, np.float32)
     background[0] = _NEVER
-    logits = tf.squeeze(outputs["class_logits"], 0) + background
-    count = max(MIN_CANDIDATES, CANDIDATES_PER_DETECTION * description.max_detections)
-    count = min(count, num_anchors * (columns - 1))
-    # The best k pairs are of the best k anchors. Those first, and choosing pairs is faster.
-    _, rows = tf.math.top_k(tf.reduce_max(logits, axis=1), min(count, num_anchors))
-    best, pairs = tf.math.top_k(tf.reshape(tf.gather(logits, rows), [-1]), count)
-    places = pairs // columns
-    labels = pairs - places * columns - 1
-    rows = tf.gather(rows, places)
+    count = min(ANCHORS_PER_DETECTION * description.max_detections, num_anchors)
+    best, _ = tf.math.top_k(tf.reduce_max(logits + background, axis=1), count)
+    # With the margin those that are equal take part as well.
+    least = tf.reduce_min(best) - _MARGIN
+    threshold = description.score_threshold
+    if not threshold:
+        return least
+    return tf.maximum(least, np.float32(np.log(threshold / (1 - threshold)) - _MARGIN))
+
+
+def _decoded(encodings, description: Description):
+    """Boxes [A, 4] of all anchors."""
     # Integers, since float constants become halves by "float16", and bytes by "dynamic".
     anchors = np.rint(np.asarray(description.anchors) * _ANCHOR_UNIT).astype(np.int32)
-    boxes = decode(
-        tf.gather(tf.squeeze(outputs["box_encodings"], 0), rows),
-        tf.cast(tf.gather(anchors, rows), tf.float32) / _ANCHOR_UNIT,
-        description.scale_factors,
-    )
-    return boxes, tf.sigmoid(best), labels
+    anchors = tf.cast(anchors, tf.float32) / _ANCHOR_UNIT
+    return decode(encodings, anchors, description.scale_factors)
 
 
-def _suppress(boxes, scores, labels, outputs, description: Description):
-    """Indices [classes, n] of the candidates that survive in each class, and which are valid."""
-    count, num_classes = scores.shape[0], outputs["class_logits"].shape[2] - 1
-    # In place of its score a candidate has its rank from behind, so that there are no ties.
-    ranks = tf.where(scores > description.score_threshold, _ranks(count), 0)
-    in_class = tf.one_hot(labels, num_classes, axis=0) * tf.cast(ranks, tf.float32)
-    limit = min(description.max_detections_per_class, count)
+def _suppress(boxes, by_class, least, description: Description):
+    """Anchors [classes, n] that survive in each class, and which of them are valid."""
+    limit = min(description.max_detections_per_class, boxes.shape[0])
     # LiteRT suppresses from the threshold on, TensorFlow above it.
     iou_threshold = np.nextafter(np.float32(description.iou_threshold), np.float32(2))
     results = [
         tf.raw_ops.NonMaxSuppressionV4(
             boxes=boxes,
-            scores=ranks_in_class,
+            scores=logits_of_class,
             max_output_size=limit,
             iou_threshold=iou_threshold,
-            score_threshold=0.5,
+            score_threshold=least,
             pad_to_max_output_size=True,
         )
-        for ranks_in_class in tf.unstack(in_class)
+        for logits_of_class in tf.unstack(by_class)[1:]
     ]
     survivors = tf.stack([result.selected_indices for result in results])
     numbers = tf.stack([result.valid_outputs for result in results])
     return survivors, tf.range(limit)[None] < numbers[:, None]
 
 
-def _best(boxes, scores, labels, survivors, survived, description: Description):
-    """The detections: of the survivors with an area inside of the image, those of highest rank."""
-    count, rows = scores.shape[0], description.max_detections
+def _best(boxes, by_class, survivors, survived, description: Description):
+    """The detections: of the survivors with an area inside of the image those of highest score."""
+    columns, num_anchors = by_class.shape
+    rows, limit = description.max_detections, survivors.shape[1]
     boxes = tf.clip_by_value(boxes, 0.0, 1.0)
     sides = boxes[:, 2:] - boxes[:, :2]
-    ranks = tf.where(sides[:, 0] * sides[:, 1] > 0, _ranks(count), 0)
-    ranks = tf.gather(ranks, survivors) * tf.cast(survived, tf.int32)
-    ranks = tf.reshape(ranks, [-1])
-    if rows > ranks.shape[0]:
-        ranks = tf.pad(ranks, [[0, rows - ranks.shape[0]]])
-    ranks, _ = tf.math.top_k(ranks, rows)
-    index = tf.minimum(count - ranks, count - 1)
-    kept = tf.minimum(ranks, 1)
+    has_area = tf.gather(sides[:, 0] * sides[:, 1] > 0, survivors)
+    begin_of_class = num_anchors * np.arange(1, columns, dtype=np.int32)[:, None]
+    logits = tf.gather(tf.reshape(by_class, [-1]), survivors + begin_of_class)
+    is_detection = survived & has_area & (tf.sigmoid(logits) > description.score_threshold)
+    logits = tf.reshape(tf.where(is_detection, logits, _NEVER), [-1])
+    best, places = tf.math.top_k(logits, min(rows, logits.shape[0]))
+    found = {
+        "boxes": tf.gather(boxes, tf.gather(tf.reshape(survivors, [-1]), places)),
+        "scores": tf.sigmoid(best),
+        "classes": places // limit,
+    }
+    kept = best > _NEVER / 2
+    missing = rows - best.shape[0]
+    if missing > 0:
+        found = {
+            name: tf.pad(x, [[0, missing], *[[0, 0]] * (len(x.shape) - 1)])
+            for name, x in found.items()
+        }
+        kept = tf.pad(kept, [[0, missing]])
+    number = tf.cast(kept, tf.int32)
     mask = tf.cast(kept, tf.float32)
     return {
-        "boxes": (tf.gather(boxes, index) * mask[:, None])[None],
-        "scores": (tf.gather(scores, index) * mask)[None],
-        "classes": (tf.gather(labels, index) * kept)[None],
-        "num_detections": tf.reduce_sum(kept, keepdims=True),
+        "boxes": (found["boxes"] * mask[:, None])[None],
+        "scores": (found["scores"] * mask)[None],
+        "classes": (found["classes"] * number)[None],
+        "num_detections": tf.reduce_sum(number, keepdims=True),
     }
-
-
-def _ranks(count: int) -> np.ndarray:
-    """count, ..., 2, 1."""
-    return np.arange(count, 0, -1, dtype=np.int32)
 
 
 def custom_op(outputs: dict[str, tf.Tensor], description: Description) -> dict[str, tf.Tensor]:

@@ -110,6 +110,16 @@ def test_the_first_are_right_even_if_candidates_run_out():
         assert not found[name][0, count:].any()
 
 
+def test_pairs_of_equal_scores_all_take_part():
+    """As those of an untrained network, or of one that says nothing of a picture."""
+    raw = raw_outputs(7)
+    raw["class_logits"][:] = -3
+    options = OPTIONS | {"iou_threshold": 1.0, "max_detections": 500}
+    found = in_litert(builtin_nms, raw, ANCHORS, options)
+    assert found["num_detections"] == [500]
+    np.testing.assert_allclose(found["scores"], tf.sigmoid(np.float32(-3)), rtol=1e-6)
+
+
 def test_boxes_that_overlap_by_just_the_threshold_stay():
     anchors = np.float32([[0, 0, 1, 1], [0, 0, 0.5, 1], [0, 0, 0.25, 1]])
     raw = {
