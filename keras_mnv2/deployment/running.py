@@ -93,14 +93,14 @@ def load(path: str | os.PathLike, num_threads: int | None = None) -> DeployedMod
     file_format = _format_of(path)
     threads = num_threads or os.cpu_count() or 1
     if file_format == "litert":
-        from keras_mnv2.deployment.litert_running import LiteRTRunner
+        from keras_mnv2.deployment.litert.running import LiteRTRunner
 
         return DeployedModel(path, LiteRTRunner(path, threads))
     if file_format == "saved_model":
-        from keras_mnv2.deployment.saved_model_running import SavedModelRunner
+        from keras_mnv2.deployment.saved_model.running import SavedModelRunner
 
         return DeployedModel(path, SavedModelRunner(path))
-    from keras_mnv2.deployment.onnx_running import ONNXRunner
+    from keras_mnv2.deployment.onnx.running import ONNXRunner
 
     return DeployedModel(path, ONNXRunner(path, threads))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
 
 if TYPE_CHECKING:
-    from keras_mnv2.deployment.quantization import Quantized
+    from keras_mnv2.deployment.quantization.quantize import Quantized
 
 
 @dataclasses.dataclass(frozen=True)
