@@ -27,6 +27,7 @@ _MODULES = {
     "export_saved_model": "saved_model.export",
     "export_onnx": "onnx.export",
     "DeployedModel": "running",
+    "format_of": "file_format",
     "load": "running",
     "split_expansion": "expansion.splitting",
 }
