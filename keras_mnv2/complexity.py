@@ -36,7 +36,7 @@ class Complexity:
             activation counts once; a reshaped tensor stays where it is. Layers run depth first:
             each directly after those that its operands need, in the order of the operands. Weights
             do not count, nor does what a layer needs for itself while it runs. The LiteRT files
-            of this package's networks need the same (`deployment.litert_arena`); split ones
+            of this package's networks need the same (`deployment.litert.arena`); split ones
             (`deployment.split_expansion`) up to a fifth more, for groups are kept apart.
     """
 

@@ -67,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         images = sample_images(program.description.input_size)
     report(export, program, images, accuracy)
     if options.layer_report:
-        from keras_mnv2.deployment.quantization_report import format_layer_errors, layer_errors
+        from keras_mnv2.deployment.quantization.layer_report import (
+            format_layer_errors,
+            layer_errors,
+        )
 
         print(format_layer_errors(layer_errors(export.quantized)))
 
@@ -78,7 +81,7 @@ def with_split_blocks(task: TaskExport, ways: int) -> keras.Model:
     Raises:
         ValueError: if it does not give the answers of the original.
     """
-    from keras_mnv2.deployment.expansion_splitting import split_expansion
+    from keras_mnv2.deployment.expansion.splitting import split_expansion
 
     model = split_expansion(task.model, ways)
     size = (task.trained.recipe.height, task.trained.recipe.width)
@@ -143,14 +146,14 @@ def write(
     path = Path(options.output) if options.output else default_output(task)
     common = {"input_dtype": options.input_dtype, "images": images}
     if options.format == "saved_model":
-        from keras_mnv2.deployment.saved_model import export_saved_model
+        from keras_mnv2.deployment.saved_model.export import export_saved_model
 
         return export_saved_model(program, path, decoder=task.decode, **common)
     if options.format == "onnx":
-        from keras_mnv2.deployment.onnx_file import export_onnx
+        from keras_mnv2.deployment.onnx.export import export_onnx
 
         return export_onnx(program, path, **common)
-    from keras_mnv2.deployment.litert import export_litert
+    from keras_mnv2.deployment.litert.export import export_litert
 
     return export_litert(
         program,

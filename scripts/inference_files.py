@@ -22,9 +22,9 @@ import keras  # noqa: E402
 
 from keras_mnv2 import DeepLabV3, MobileNetV2, SSDLite  # noqa: E402
 from keras_mnv2.complexity import count  # noqa: E402
-from keras_mnv2.deployment.expansion_splitting import split_expansion, ways_to_fit  # noqa: E402
-from keras_mnv2.deployment.litert import export_litert  # noqa: E402
-from keras_mnv2.deployment.litert_arena import arena_bytes  # noqa: E402
+from keras_mnv2.deployment.expansion.splitting import split_expansion, ways_to_fit  # noqa: E402
+from keras_mnv2.deployment.litert.arena import arena_bytes  # noqa: E402
+from keras_mnv2.deployment.litert.export import export_litert  # noqa: E402
 from keras_mnv2.deployment.programs import (  # noqa: E402
     Program,
     classification_program,
@@ -131,7 +131,7 @@ def _int8(program: Program, path: Path) -> dict[str, int]:
 
 
 def _onnx(program: Program, path: Path) -> dict[str, int]:
-    from keras_mnv2.deployment.onnx_file import export_onnx
+    from keras_mnv2.deployment.onnx.export import export_onnx
 
     export_onnx(program, path)
     return {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import runpy
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
@@ -22,8 +23,12 @@ from benchmarking import InputError, serve
 
 KERAS, SAVED_MODEL, LITERT, ONNX = "Keras", "SavedModel", "LiteRT", "ONNX"
 WARMUP = 5
-_KERAS_MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
+_KINDS = {"keras": KERAS, "saved_model": SAVED_MODEL, "litert": LITERT, "onnx": ONNX}
 _DETECTOR_OUTPUTS = {"box_encodings", "class_logits"}
+
+# By its path: as a part of its package it would bring TensorFlow with it.
+_LIBRARY = Path(__file__).resolve().parents[1] / "keras_mnv2"
+_format_of = runpy.run_path(str(_LIBRARY / "deployment" / "file_format.py"))["format_of"]
 
 
 @dataclass(frozen=True)
@@ -81,32 +86,15 @@ class Program:
 
 
 def kind_of(path: Path) -> str:
-    """Which of the four kinds a model file is, by its content; ONNX, which has no mark, by name.
+    """Which of the four kinds a model file is, by its content.
 
     Raises:
         InputError: if it is missing, or none of them.
     """
-    if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return SAVED_MODEL
-        raise InputError(f"{path} is a folder without saved_model.pb, so no SavedModel")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist")
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if set(archive.namelist()) >= _KERAS_MEMBERS:
-                return KERAS
-    else:
-        with path.open("rb") as file:
-            # A flatbuffer names its schema after the four bytes of its first offset.
-            if file.read(8)[4:] == b"TFL3":
-                return LITERT
-        if path.suffix == ".onnx":
-            return ONNX
-    raise InputError(
-        f"{path} is neither a Keras file (.keras), nor a SavedModel folder, nor a LiteRT (.tflite) "
-        "or ONNX file (.onnx). What Keras loads otherwise (.h5), save as .keras first"
-    )
+    try:
+        return _KINDS[_format_of(path)]
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def is_detector(path: Path) -> bool:

@@ -20,15 +20,16 @@ _MODULES = {
     "detection_program": "programs",
     "segmentation_program": "programs",
     "Export": "staging",
-    "export_litert": "litert",
-    "quantize": "quantization",
-    "layer_errors": "quantization_report",
-    "format_layer_errors": "quantization_report",
-    "export_saved_model": "saved_model",
-    "export_onnx": "onnx_file",
+    "export_litert": "litert.export",
+    "quantize": "quantization.quantize",
+    "layer_errors": "quantization.layer_report",
+    "format_layer_errors": "quantization.layer_report",
+    "export_saved_model": "saved_model.export",
+    "export_onnx": "onnx.export",
     "DeployedModel": "running",
+    "format_of": "file_format",
     "load": "running",
-    "split_expansion": "expansion_splitting",
+    "split_expansion": "expansion.splitting",
 }
 
 __all__ = sorted(_MODULES)

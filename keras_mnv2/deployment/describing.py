@@ -21,16 +21,16 @@ def describe(path: str | os.PathLike, description: Description) -> None:
     """
     path = Path(path)
     if description.format == "saved_model":
-        from keras_mnv2.deployment.saved_model_running import DESCRIPTION_FILE, read_description
+        from keras_mnv2.deployment.saved_model.running import DESCRIPTION_FILE, read_description
 
         read_description(path)
         _replace(path / DESCRIPTION_FILE, description.to_json().encode())
     elif description.format == "litert":
-        from keras_mnv2.deployment.litert_file import with_description
+        from keras_mnv2.deployment.litert.file import with_description
 
         _replace(path, with_description(path.read_bytes(), description))
     else:
-        from keras_mnv2.deployment.onnx_file import with_description
+        from keras_mnv2.deployment.onnx.export import with_description
 
         _replace(path, with_description(path.read_bytes(), description))
     _replace(sidecar_path(path), description.to_json().encode())

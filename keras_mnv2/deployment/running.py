@@ -9,8 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from keras_mnv2.deployment.description import DeploymentError, Description
-
-_LITERT_IDENTIFIER = b"TFL3"
+from keras_mnv2.deployment.file_format import format_of
 
 
 class Runner(Protocol):
@@ -90,37 +89,23 @@ def load(path: str | os.PathLike, num_threads: int | None = None) -> DeployedMod
         ImportError: if the package that runs this format is not installed; it names it.
     """
     path = Path(path)
-    file_format = _format_of(path)
+    try:
+        file_format = format_of(path)
+    except ValueError as error:
+        raise DeploymentError(str(error)) from error
+    if file_format == "keras":
+        raise DeploymentError(
+            f"{path} is a Keras file: export it first, or keras.saving.load_model"
+        )
     threads = num_threads or os.cpu_count() or 1
     if file_format == "litert":
-        from keras_mnv2.deployment.litert_running import LiteRTRunner
+        from keras_mnv2.deployment.litert.running import LiteRTRunner
 
         return DeployedModel(path, LiteRTRunner(path, threads))
     if file_format == "saved_model":
-        from keras_mnv2.deployment.saved_model_running import SavedModelRunner
+        from keras_mnv2.deployment.saved_model.running import SavedModelRunner
 
         return DeployedModel(path, SavedModelRunner(path))
-    from keras_mnv2.deployment.onnx_running import ONNXRunner
+    from keras_mnv2.deployment.onnx.running import ONNXRunner
 
     return DeployedModel(path, ONNXRunner(path, threads))
-
-
-def _format_of(path: Path) -> str:
-    """The format of a file by its content, of ONNX (which has no identifier) by its name."""
-    if not path.exists():
-        raise DeploymentError(f"{path} does not exist")
-    if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return "saved_model"
-        raise DeploymentError(f"{path} is a folder without saved_model.pb, so no SavedModel")
-    with path.open("rb") as file:
-        # A flatbuffer names its schema after the four bytes of its first offset.
-        is_litert = file.read(8)[4:] == _LITERT_IDENTIFIER
-    if is_litert:
-        return "litert"
-    if path.suffix == ".onnx":
-        return "onnx"
-    raise DeploymentError(
-        f"{path} is neither a LiteRT file (.tflite) nor a SavedModel folder nor an ONNX file "
-        "(.onnx). A .keras file must be exported first"
-    )

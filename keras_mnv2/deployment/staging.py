@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
+from keras_mnv2.deployment.file_format import SAVED_MODEL_FILE
 
 if TYPE_CHECKING:
-    from keras_mnv2.deployment.quantization import Quantized
+    from keras_mnv2.deployment.quantization.quantize import Quantized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,4 +126,4 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _is_replaceable(folder: Path) -> bool:
-    return (folder / "saved_model.pb").is_file() or not any(folder.iterdir())
+    return (folder / SAVED_MODEL_FILE).is_file() or not any(folder.iterdir())

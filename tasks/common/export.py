@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.deployment.programs import Program
-from keras_mnv2.deployment.representative import evenly_spread
+from keras_mnv2.deployment.quantization.representative import evenly_spread
 from keras_mnv2.deployment.running import DeployedModel
 from keras_mnv2.weights.download import sha256
 from tasks.common.images import encode_upright

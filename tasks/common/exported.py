@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.file_format import format_of
 from keras_mnv2.deployment.running import DeployedModel, load
 from tasks.common.recipe import TrainingRecipe
 
@@ -19,8 +20,21 @@ Recipe = TypeVar("Recipe", bound=TrainingRecipe)
 
 
 def is_exported(path: Path) -> bool:
-    """Whether what --model names is meant to be an exported file, which need not exist."""
-    return path.suffix in _EXTENSIONS or path.is_dir()
+    """Whether a model file is an exported one, by its content.
+
+    What is no model file is judged by its name, so that who loads it says what is wrong with it.
+
+    Raises:
+        ValueError: for the folder of a training run.
+    """
+    if path.is_dir() and (path / "config.json").is_file():
+        raise ValueError(
+            f"{path} is the folder of a training run: give it as --run-dir {path}, not as a model"
+        )
+    try:
+        return format_of(path) != "keras"
+    except ValueError:
+        return path.suffix in _EXTENSIONS or path.is_dir()
 
 
 def load_exported(path: Path, task: str) -> DeployedModel:

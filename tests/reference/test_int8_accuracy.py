@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mnv2.deployment.bias_correction import channel_errors
-from keras_mnv2.deployment.litert import export_litert
+from keras_mnv2.deployment.litert.export import export_litert
 from keras_mnv2.deployment.programs import (
     classification_program,
     detection_program,
     segmentation_program,
 )
-from keras_mnv2.deployment.quantization import quantize
-from keras_mnv2.deployment.quantization_report import layer_errors
+from keras_mnv2.deployment.quantization.bias_correction import channel_errors
+from keras_mnv2.deployment.quantization.layer_report import layer_errors
+from keras_mnv2.deployment.quantization.quantize import quantize
 from keras_mnv2.deployment.running import load
 from keras_mnv2.weights import import_model
 from tasks.classification import data as classification_data

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_mnv2 import MobileNetV2, SSDLite, weights
-from keras_mnv2.deployment.litert import export_litert
+from keras_mnv2.deployment.litert.export import export_litert
 from keras_mnv2.deployment.programs import (
     Program,
     classification_program,

@@ -211,13 +211,14 @@ def foreign_files(folder):
     with zipfile.ZipFile(folder / "other.zip", "w") as archive:
         archive.writestr("readme", "no model")
     np.save(folder / "array.npy", np.zeros(3))
-    return ("notes.keras", "nothing.tflite", "other.zip", "array.npy")
+    return {"notes.keras": "Keras", "nothing.tflite": "LiteRT", "other.zip": "", "array.npy": ""}
 
 
 def test_foreign_files(tmp_path, capsys):
-    for name in foreign_files(tmp_path):
+    for name, kind in foreign_files(tmp_path).items():
         assert benchmark_latency.main([str(tmp_path / name)]) == 1
-        assert f"{name} is neither a Keras file (.keras)" in capsys.readouterr().err
+        wrong = f"no {kind} file, or damaged" if kind else "neither a Keras file (.keras)"
+        assert f"{name} is {wrong}" in capsys.readouterr().err
     assert benchmark_latency.main([str(tmp_path / "empty")]) == 1
     assert "folder without saved_model.pb" in capsys.readouterr().err
     assert benchmark_latency.main([str(tmp_path / "missing.keras")]) == 1

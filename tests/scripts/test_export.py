@@ -186,6 +186,7 @@ BAD = [
     ("half.keras --format onnx", 1, "half.keras is not a readable .keras file"),
     ("unbuilt.keras --format litert", 1, "unbuilt.keras holds a model that was never built"),
     ("classifier.tflite --format litert", 1, "classifier.tflite is exported already"),
+    ("run --format litert", 1, "run is the folder of a training run: give it as --run-dir run"),
     ("--run-dir none --format litert", 1, "config.json is missing"),
     ("--run-dir empty --checkpoint best --format litert", 1, "config.json is missing"),
     (
@@ -228,8 +229,9 @@ def test_bad_input_ends_in_one_message(line, status, message, folder, shapes, ca
     content = (folder / "classifier.keras").read_bytes()
     (folder / "half.keras").write_bytes(content[: len(content) // 2])
     keras.Sequential([keras.layers.Dense(3)]).save(folder / "unbuilt.keras")
-    for name in ("empty", "broken"):
+    for name in ("empty", "broken", "run"):
         (folder / name).mkdir()
+    (folder / "run" / "config.json").write_text("{}")
     (folder / "broken" / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     before = sorted(folder.rglob("*"))
     with pytest.raises(SystemExit) as ended:

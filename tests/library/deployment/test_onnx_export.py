@@ -15,7 +15,7 @@ from tiny_programs import assert_same, make_program, random_images  # noqa: E402
 
 from keras_mnv2.deployment.describing import describe  # noqa: E402
 from keras_mnv2.deployment.description import DeploymentError, Description  # noqa: E402
-from keras_mnv2.deployment.onnx_file import export_onnx, operators  # noqa: E402
+from keras_mnv2.deployment.onnx.export import export_onnx, operators  # noqa: E402
 from keras_mnv2.deployment.running import load  # noqa: E402
 
 KINDS = ("classification", "class_map", "logits", "none", "nms")
@@ -158,7 +158,7 @@ def test_operations_that_are_not_of_onnx_are_refused(programs, tmp_path, monkeyp
     def with_foreign_operation(model):
         model.graph.node.add(op_type="FlexErf", domain="ai.onnx.contrib")
 
-    monkeypatch.setattr("keras_mnv2.deployment.onnx_file.tidy", with_foreign_operation)
+    monkeypatch.setattr("keras_mnv2.deployment.onnx.export.tidy", with_foreign_operation)
     with pytest.raises(DeploymentError, match="not of ONNX itself: FlexErf"):
         export_onnx(programs["classification"], tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -68,7 +69,10 @@ def test_what_is_no_exported_file(tmp_path):
         load(tmp_path / "nowhere.tflite")
     with pytest.raises(DeploymentError, match="without saved_model.pb"):
         load(tmp_path)
-    for name in ("model.keras", "model.tflite"):
+    for name, message in (("model.tflite", "no LiteRT file"), ("model.bin", "neither a Keras")):
         (tmp_path / name).write_bytes(b"PK\x03\x04 something else")
-        with pytest.raises(DeploymentError, match=f"{name} is neither a LiteRT file .* exported"):
+        with pytest.raises(DeploymentError, match=f"{name} is {message}"):
             load(tmp_path / name)
+    keras.Sequential([keras.Input((4, 6, 3))]).save(tmp_path / "model.keras")
+    with pytest.raises(DeploymentError, match="model.keras is a Keras file: export it first"):
+        load(tmp_path / "model.keras")

@@ -15,7 +15,7 @@ from tiny_programs import assert_same, make_program, random_images
 from keras_mnv2.deployment.describing import describe
 from keras_mnv2.deployment.description import DeploymentError, Description
 from keras_mnv2.deployment.running import load
-from keras_mnv2.deployment.saved_model import export_saved_model
+from keras_mnv2.deployment.saved_model.export import export_saved_model
 
 KINDS = ("classification", "class_map", "logits", "none", "nms")
 

@@ -7,9 +7,9 @@ import pytest
 from lively_models import save_lively
 from PIL import Image
 
-from keras_mnv2.deployment.litert import export_litert
+from keras_mnv2.deployment.litert.export import export_litert
 from keras_mnv2.deployment.programs import classification_program
-from keras_mnv2.deployment.saved_model import export_saved_model
+from keras_mnv2.deployment.saved_model.export import export_saved_model
 from tasks.classification import evaluate, predict
 from tasks.common.run_folder import read_json as read
 
@@ -83,8 +83,9 @@ def test_prediction_names_the_same_classes(files, tmp_path):
     [
         ("missing.tflite", "missing.tflite does not exist"),
         ("damaged.tflite", "damaged.tflite is damaged"),
-        ("foreign.tflite", "neither a LiteRT file"),
+        ("foreign.tflite", "is no LiteRT file, or damaged"),
         ("folder", "without saved_model.pb"),
+        ("run", "is the folder of a training run: give it as --run-dir"),
         ("detector.tflite", "is a file for detection, not for classification"),
     ],
 )
@@ -93,6 +94,8 @@ def test_bad_files_end_in_one_message(name, message, files, on_shapes, tmp_path,
     (tmp_path / "damaged.tflite").write_bytes(content[:5000])
     (tmp_path / "foreign.tflite").write_bytes(b"nothing")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
     # The same number of letters, so that the flatbuffer stays in order.
     other = content.replace(b'"task": "classification"', b'"task": "detection"     ')
     assert other != content

@@ -7,9 +7,9 @@ import pytest
 from lively_models import save_lively
 from PIL import Image
 
-from keras_mnv2.deployment.litert import export_litert
+from keras_mnv2.deployment.litert.export import export_litert
 from keras_mnv2.deployment.programs import segmentation_program
-from keras_mnv2.deployment.saved_model import export_saved_model
+from keras_mnv2.deployment.saved_model.export import export_saved_model
 from tasks.common.run_folder import read_json as read
 from tasks.segmentation import evaluate, predict
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 
 from keras_mnv2.deployment.description import DeploymentError
-from keras_mnv2.deployment.litert_tensors import Operation
+from keras_mnv2.deployment.litert.tensors import Operation
 from keras_mnv2.deployment.programs import all_layers
 
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 from tiny_programs import assert_same, make_program, random_images
 
 from keras_mnv2.deployment.description import DeploymentError, Description
-from keras_mnv2.deployment.litert import check_operators, export_litert
-from keras_mnv2.deployment.litert_file import operators, parse, read_description, with_description
+from keras_mnv2.deployment.litert.export import check_operators, export_litert
+from keras_mnv2.deployment.litert.file import operators, parse, read_description, with_description
 from keras_mnv2.deployment.programs import classification_program, detection_program
 from keras_mnv2.deployment.running import load
 from keras_mnv2.deployment.verification import sample_images
@@ -287,7 +287,7 @@ def test_foreign_and_damaged_files(folder, tmp_path):
         path.write_bytes(foreign)
         with pytest.raises(DeploymentError, match="a.tflite is no LiteRT file"):
             operators(path)
-        with pytest.raises(DeploymentError, match="a.tflite is neither a LiteRT file"):
+        with pytest.raises(DeploymentError, match="a.tflite is no LiteRT file, or damaged"):
             load(path)
     for length in (9, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
@@ -318,7 +318,7 @@ def test_other_operations_than_builtin_ones_are_refused(programs, tmp_path, monk
     ):
         with pytest.raises(DeploymentError, match=words):
             check_operators(found, wanted)
-    monkeypatch.setattr("keras_mnv2.deployment.litert.operators", lambda path: flex)
+    monkeypatch.setattr("keras_mnv2.deployment.litert.export.operators", lambda path: flex)
     with pytest.raises(DeploymentError, match="not builtin in LiteRT: FlexErf"):
         export_litert(programs["classification"], tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())

@@ -7,19 +7,19 @@ import pytest
 from tensorflow.lite.python import schema_py_generated as schema
 from tiny_programs import make_program, random_images
 
-from keras_mnv2.deployment import quantization
-from keras_mnv2.deployment.bias_correction import channel_errors, with_corrected_biases
-from keras_mnv2.deployment.calibration import calibrated
 from keras_mnv2.deployment.description import DeploymentError
-from keras_mnv2.deployment.litert_file import pack, parse
-from keras_mnv2.deployment.litert_tensors import CONVOLUTIONS, operations
+from keras_mnv2.deployment.litert.file import pack, parse
+from keras_mnv2.deployment.litert.tensors import CONVOLUTIONS, operations
 from keras_mnv2.deployment.programs import detection_program
-from keras_mnv2.deployment.quantization import Quantized, quantize
-from keras_mnv2.deployment.quantization_report import (
+from keras_mnv2.deployment.quantization import quantize as quantize_module
+from keras_mnv2.deployment.quantization.bias_correction import channel_errors, with_corrected_biases
+from keras_mnv2.deployment.quantization.calibration import calibrated
+from keras_mnv2.deployment.quantization.layer_report import (
     LayerError,
     format_layer_errors,
     layer_errors,
 )
+from keras_mnv2.deployment.quantization.quantize import Quantized, quantize
 from keras_mnv2.deployment.verification import agreement, sample_images
 
 pytest.importorskip(
@@ -43,19 +43,19 @@ def programs():
 def quantized(programs):
     """`quantize` of the program of a kind; its float file is converted once."""
     files = {}
-    convert = quantization.convert
+    convert = quantize_module.convert
 
     def of(kind: str, images=None, **options) -> Quantized:
         if images is None:
             images = photos(programs[kind])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(quantization, "make_converter", lambda program: kind)
-            patch.setattr(quantization, "convert", files.__getitem__)
+            patch.setattr(quantize_module, "make_converter", lambda program: kind)
+            patch.setattr(quantize_module, "convert", files.__getitem__)
             if kind not in files:
                 files[kind] = convert(make_converter(programs[kind]))
             return quantize(programs[kind], [images], **options)
 
-    make_converter = quantization.make_converter
+    make_converter = quantize_module.make_converter
     return of
 
 
@@ -264,7 +264,7 @@ def test_the_last_layer_of_a_nested_network(quantized):
     ],
 )
 def test_what_is_wrong_is_said_before_the_conversion(options, message, programs, monkeypatch):
-    monkeypatch.setattr(quantization, "convert", None)
+    monkeypatch.setattr(quantize_module, "convert", None)
     images = options.pop("images", [photos(programs["classification"])])
     with pytest.raises(DeploymentError, match=message):
         quantize(programs["classification"], images, **options)

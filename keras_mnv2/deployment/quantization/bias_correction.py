@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_mnv2.deployment.litert_file import CUSTOM, pack, parse
-from keras_mnv2.deployment.litert_tensors import (
+from keras_mnv2.deployment.litert.file import CUSTOM, pack, parse
+from keras_mnv2.deployment.litert.tensors import (
     CONVOLUTIONS,
     open_tensors,
     operations,

@@ -8,8 +8,8 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_mnv2.deployment.description import DeploymentError
-from keras_mnv2.deployment.litert_file import pack, parse
-from keras_mnv2.deployment.litert_tensors import CONVOLUTIONS, open_tensors, operations, run
+from keras_mnv2.deployment.litert.file import pack, parse
+from keras_mnv2.deployment.litert.tensors import CONVOLUTIONS, open_tensors, operations, run
 
 
 def calibrated(

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_mnv2.deployment.description import DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
-from keras_mnv2.deployment.litert_file import read_description
+from keras_mnv2.deployment.litert.file import read_description
 
 
 class LiteRTRunner:
@@ -33,7 +33,7 @@ class LiteRTRunner:
 
         self.description = read_description(path)
         if self.description.postprocessing == "custom_op":
-            # With more the operation loses a class, see `litert_postprocessing.custom_op`.
+            # With more the operation loses a class, see `litert.postprocessing.custom_op`.
             num_threads = 1
         try:
             self._interpreter = Interpreter(str(path), num_threads=num_threads)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mnv2.deployment.description import Description
-from keras_mnv2.deployment.litert_postprocessing import builtin_nms, custom_op
+from keras_mnv2.deployment.litert.postprocessing import builtin_nms, custom_op
 from keras_mnv2.detection import DetectionPostprocessing, feature_grid_sizes, ssd_anchors
 
 litert = pytest.importorskip(

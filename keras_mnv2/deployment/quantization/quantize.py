@@ -8,15 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.deployment.bias_correction import channel_errors, with_corrected_biases
-from keras_mnv2.deployment.calibration import calibrated
 from keras_mnv2.deployment.description import INPUT_DTYPES, DeploymentError
-from keras_mnv2.deployment.layer_names import check_layer_names, layer_names, layers_of_operations
-from keras_mnv2.deployment.litert import convert, make_converter
-from keras_mnv2.deployment.litert_file import parse
-from keras_mnv2.deployment.litert_tensors import operations
+from keras_mnv2.deployment.litert.export import convert, make_converter
+from keras_mnv2.deployment.litert.file import parse
+from keras_mnv2.deployment.litert.tensors import operations
 from keras_mnv2.deployment.programs import Program
-from keras_mnv2.deployment.representative import evenly_spread, representative_images
+from keras_mnv2.deployment.quantization.bias_correction import channel_errors, with_corrected_biases
+from keras_mnv2.deployment.quantization.calibration import calibrated
+from keras_mnv2.deployment.quantization.layer_names import (
+    check_layer_names,
+    layer_names,
+    layers_of_operations,
+)
+from keras_mnv2.deployment.quantization.representative import evenly_spread, representative_images
 
 # Images by which biases are corrected; more change little and take their time.
 _BIAS_IMAGES = 32
@@ -77,7 +81,7 @@ def quantize(
             Class maps stay what they are, and so does what post-processing returns.
         float_layers: names of the network's layers that stay in float, with those that they are
             fused with (a convolution with its normalization and activation). The results of
-            `keras_mnv2.deployment.quantization_report.layer_errors` tell which would help.
+            `keras_mnv2.deployment.quantization.layer_report.layer_errors` tell which would help.
         bias_correction: whether the mean error that quantization adds to each channel is taken
             out of the biases (on 32 of `representative`, evenly spread). Rounded weights shift
             means; of the published SSDLite and DeepLabv3 the first depthwise convolution loses

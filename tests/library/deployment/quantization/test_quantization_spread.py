@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny_programs import make_program
 
-from keras_mnv2.deployment import quantization, quantization_report
-from keras_mnv2.deployment.representative import evenly_spread
+from keras_mnv2.deployment.quantization import layer_report
+from keras_mnv2.deployment.quantization import quantize as quantize_module
+from keras_mnv2.deployment.quantization.representative import evenly_spread
 
 
 def test_evenly_spread():
@@ -26,13 +27,13 @@ def test_biases_are_corrected_on_images_from_all_over(monkeypatch):
         return {}
 
     program = make_program("classification")
-    monkeypatch.setattr(quantization, "channel_errors", channel_errors)
+    monkeypatch.setattr(quantize_module, "channel_errors", channel_errors)
     for name in ("make_converter", "convert", "calibrated", "_quantized", "with_corrected_biases"):
-        monkeypatch.setattr(quantization, name, lambda *_, **__: b"")
-    monkeypatch.setattr(quantization, "_layers", lambda *_: {})
+        monkeypatch.setattr(quantize_module, name, lambda *_, **__: b"")
+    monkeypatch.setattr(quantize_module, "_layers", lambda *_: {})
     size = program.description.input_size
     images = [np.full((1, *size, 3), number, np.uint8) for number in range(80)]
-    quantization.quantize(program, images)
+    quantize_module.quantize(program, images)
     assert taken == [number * 5 // 2 for number in range(32)]
 
 
@@ -46,9 +47,9 @@ def test_layers_are_compared_on_images_from_all_over(monkeypatch, given, expecte
         taken.append(list(images))
         return {}
 
-    monkeypatch.setattr(quantization_report, "_statistics", statistics)
-    monkeypatch.setattr(quantization_report, "parse", lambda *_: None)
-    monkeypatch.setattr(quantization_report, "operations", lambda _: [])
+    monkeypatch.setattr(layer_report, "_statistics", statistics)
+    monkeypatch.setattr(layer_report, "parse", lambda *_: None)
+    monkeypatch.setattr(layer_report, "operations", lambda _: [])
     quantized = SimpleNamespace(images=list(range(20)), calibrated=b"")
-    assert quantization_report.layer_errors(quantized, given) == []
+    assert layer_report.layer_errors(quantized, given) == []
     assert taken == [expected, expected]

@@ -23,7 +23,7 @@ try:
     import onnx
     import tf2onnx
 
-    from keras_mnv2.deployment.onnx_graph import OPSET, tidy
+    from keras_mnv2.deployment.onnx.graph import OPSET, tidy
 except ImportError as missing:
     raise ImportError(f"{missing}: to export ONNX, pip install onnx tf2onnx") from missing
 

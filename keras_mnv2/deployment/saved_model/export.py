@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_mnv2.deployment.description import DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.programs import Program
-from keras_mnv2.deployment.saved_model_running import (
+from keras_mnv2.deployment.saved_model.running import (
     DESCRIPTION_FILE,
     IMAGES_SIGNATURE,
     SavedModelRunner,

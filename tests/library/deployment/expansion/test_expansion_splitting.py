@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from keras_mnv2 import DeepLabV3, MobileNetV2, SSDLite
 from keras_mnv2.complexity import count
-from keras_mnv2.deployment.expansion_blocks import expansion_blocks
-from keras_mnv2.deployment.expansion_splitting import split_expansion, ways_to_fit
+from keras_mnv2.deployment.expansion.blocks import expansion_blocks
+from keras_mnv2.deployment.expansion.splitting import split_expansion, ways_to_fit
 
 layers = keras.layers
 BLOCKS = ["expanded_conv_depthwise", *(f"block_{i}_depthwise" for i in range(1, 17))]
@@ -255,7 +255,7 @@ def test_litert_computes_group_after_group(tmp_path):
     interpreters = pytest.importorskip(
         "ai_edge_litert.interpreter", reason="LiteRT is absent: pip install ai-edge-litert"
     )
-    from keras_mnv2.deployment.litert_arena import arena_bytes
+    from keras_mnv2.deployment.litert.arena import arena_bytes
 
     network = MobileNetV2((64, 64, 3), alpha=0.35, include_top=False)
     model = shuffled(keras.Model(network.input, network.get_layer("block_3_project_BN").output))

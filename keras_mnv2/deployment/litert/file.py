@@ -11,8 +11,8 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
+from keras_mnv2.deployment.file_format import LITERT_IDENTIFIER
 
-IDENTIFIER = b"TFL3"
 CUSTOM = "CUSTOM:"
 
 _BUILTIN_NAMES = {
@@ -82,7 +82,7 @@ def with_description(content: bytes, description: Description) -> bytes:
 def pack(model: schema.ModelT) -> bytes:
     """A LiteRT file of the tables that `parse` returned."""
     builder = _AlignedBuilder(1 << 20)
-    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    builder.Finish(model.Pack(builder), file_identifier=LITERT_IDENTIFIER)
     return bytes(builder.Output())
 
 
@@ -110,7 +110,7 @@ def parse(content: bytes, source: str) -> schema.ModelT:
     Raises:
         DeploymentError: (a ValueError) if it is no LiteRT file, or damaged; it names `source`.
     """
-    if content[4:8] != IDENTIFIER:
+    if content[4:8] != LITERT_IDENTIFIER:
         raise DeploymentError(f"{source} is no LiteRT file (.tflite)")
     try:
         # Whole, so that a truncated file is noticed: some offset then points beyond its end.

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_mnv2.deployment.bias_correction import comparisons
-from keras_mnv2.deployment.litert_file import parse
-from keras_mnv2.deployment.litert_tensors import open_tensors, operations, run
-from keras_mnv2.deployment.quantization import Quantized
-from keras_mnv2.deployment.representative import evenly_spread
+from keras_mnv2.deployment.litert.file import parse
+from keras_mnv2.deployment.litert.tensors import open_tensors, operations, run
+from keras_mnv2.deployment.quantization.bias_correction import comparisons
+from keras_mnv2.deployment.quantization.quantize import Quantized
+from keras_mnv2.deployment.quantization.representative import evenly_spread
 
 # Enough to tell the layers apart.
 _IMAGES = 8

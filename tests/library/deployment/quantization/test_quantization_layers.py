@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from keras_mnv2.deployment.description import DeploymentError
-from keras_mnv2.deployment.layer_names import check_layer_names, layers_of_operations
-from keras_mnv2.deployment.litert_tensors import Operation, original_name
+from keras_mnv2.deployment.litert.tensors import Operation, original_name
+from keras_mnv2.deployment.quantization.layer_names import check_layer_names, layers_of_operations
 
 LAYERS = ["conv", "conv_BN", "conv_relu", "dense", "dense_1", "block_1_add"]
 

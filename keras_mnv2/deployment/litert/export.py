@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from keras_mnv2.deployment.description import PRECISIONS, DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
-from keras_mnv2.deployment.litert_file import CUSTOM, operators, with_description
-from keras_mnv2.deployment.litert_postprocessing import (
+from keras_mnv2.deployment.litert.file import CUSTOM, operators, with_description
+from keras_mnv2.deployment.litert.postprocessing import (
     POSTPROCESS_OP,
     POSTPROCESS_OP_DETECTIONS_PER_CLASS,
     builtin_nms,
@@ -95,7 +95,7 @@ def export_litert(
     quantized = None
     with staged(path, description) as temporary:
         if precision == "int8":
-            from keras_mnv2.deployment.quantization import quantize
+            from keras_mnv2.deployment.quantization.quantize import quantize
 
             quantized = quantize(
                 program,

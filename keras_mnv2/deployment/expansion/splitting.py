@@ -15,13 +15,13 @@ import keras
 
 from keras_mnv2.activation_memory import IN_PLACE, activation_bytes, live_bytes
 from keras_mnv2.complexity import run_once
-from keras_mnv2.deployment.expansion_blocks import (
+from keras_mnv2.deployment.expansion.blocks import (
     ExpansionBlock,
     expansion_blocks,
     functional,
     is_normalization,
 )
-from keras_mnv2.deployment.ordering import After
+from keras_mnv2.deployment.expansion.ordering import After
 
 # Channels of a group are a multiple of this where there are enough of them.
 _UNIT = 8

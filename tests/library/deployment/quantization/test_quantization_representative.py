@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mnv2.deployment import representative
 from keras_mnv2.deployment.description import DeploymentError
-from keras_mnv2.deployment.representative import representative_images
+from keras_mnv2.deployment.quantization import representative
+from keras_mnv2.deployment.quantization.representative import representative_images
 
 SIZE = (6, 8)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_mnv2.deployment.litert_file import operator_name
+from keras_mnv2.deployment.litert.file import operator_name
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
@@ -18,7 +18,7 @@ class Operation(NamedTuple):
 
     Attributes:
         name: of its first output; it has in it the names of all Keras layers that were fused.
-        kind: such as "CONV_2D", see `keras_mnv2.deployment.litert_file.operators`.
+        kind: such as "CONV_2D", see `keras_mnv2.deployment.litert.file.operators`.
         inputs: numbers of tensors, -1 for one that is left out.
         outputs: numbers of tensors.
     """
@@ -33,7 +33,7 @@ def operations(model: Any) -> list[Operation]:
     """Operations in the order of execution.
 
     Args:
-        model: tables of a file with one graph, as `keras_mnv2.deployment.litert_file.parse`
+        model: tables of a file with one graph, as `keras_mnv2.deployment.litert.file.parse`
             returns them.
     """
     kinds = [operator_name(code) for code in model.operatorCodes]

@@ -1,0 +1,1 @@
+"""Inverted residual blocks whose expanded tensor is never whole in memory."""

@@ -1,0 +1,1 @@
+"""LiteRT files (.tflite): written, looked into, and run by `ai_edge_litert`."""

@@ -1,0 +1,1 @@
+"""ONNX files: written, and run by `onnxruntime`."""
