@@ -35,12 +35,13 @@ def run(recipe: DetectionRecipe, folder: Path) -> dict:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
     check_run_folder(folder, "detection", recipe)
-    set_seed(recipe)
     source = open_source(recipe)
     for split in (recipe.train_split, recipe.validation_split):
         check_has_objects(source, split)
     labels = {"labels": source.label_names, "category_ids": source.category_ids}
     check_labels(folder / "labels.json", **labels)
+    # After the data: preparing them draws random numbers, too.
+    set_seed(recipe)
     model = build_model(recipe, source.label_names)
     compile_model(model, recipe)
     detector = make_detector(model, recipe)

@@ -37,11 +37,12 @@ def run(recipe: SegmentationRecipe, folder: Path) -> dict[str, Any]:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
     check_run_folder(folder, "segmentation", recipe)
-    set_seed(recipe)
     source = open_source(recipe)
     for split in (recipe.train_split, recipe.validation_split):
         check_has_labels(source, split)
     check_labels(folder / "labels.json", labels=source.label_names)
+    # After the data: preparing them draws random numbers, too.
+    set_seed(recipe)
     model = build_model(recipe, len(source.label_names))
     trainer = at_crop_size(model, recipe)
     compile_model(trainer, recipe)
