@@ -1,0 +1,124 @@
+"""Trainings that must stop half-way say why, keep what they have, and go on by the same command."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from recipe_arguments import as_arguments
+
+from tasks.classification import train
+from tasks.classification.recipes import RECIPES
+from tasks.common.callbacks import EvaluateAndSave
+from tasks.common.checkpoints import finished_steps
+
+
+@pytest.fixture
+def recipe(tiny_recipe):
+    """No cache, so that files are read again in each epoch, and short epochs."""
+    return dataclasses.replace(
+        tiny_recipe,
+        cache=False,
+        train_split="train[:8]",
+        batch_size=16,
+        train_steps=9,
+        evaluate_every=4,
+        checkpoint_every=2,
+    )
+
+
+def history_steps(folder: Path) -> list[int]:
+    return [row["step"] for row in json.loads((folder / "history.json").read_text())]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if ".tmp" in path.name]
+
+
+@pytest.fixture
+def training(recipe, tmp_path, monkeypatch, capfd):
+    """(what happens, after which step, recipe) -> run folder, exit status and standard error."""
+    folder = tmp_path / "run"
+
+    def command(recipe=recipe) -> list[str]:
+        return [*as_arguments(recipe, "shapes", RECIPES["shapes"]), "--run-dir", str(folder)]
+
+    def begin(happens, step: int, recipe=recipe):
+        go_on = EvaluateAndSave.on_train_batch_end
+
+        def with_accident(self, batch, logs=None):
+            if self.first_step + batch + 1 == step:
+                happens()
+            go_on(self, batch, logs)
+
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
+            patch.setattr(EvaluateAndSave, "on_train_batch_end", with_accident)
+            train.main(command(recipe))
+        assert not leftovers(folder) and not (folder / "metrics.json").exists()
+        return folder, stopped.value.code, capfd.readouterr().err
+
+    def go_on():
+        train.main(command())
+        assert history_steps(folder) == [4, 8, 9] and (folder / "metrics.json").exists()
+        assert not (folder / "checkpoints").exists()
+
+    begin.go_on = go_on
+    return begin
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_after_the_step(training, number, status):
+    folder, found, error = training(lambda: signal.raise_signal(number), 7)
+    assert found == status
+    assert f"interrupted ({number.name}) after step 7 of 9" in error
+    assert "same command again goes on after step 7" in error and len(error.splitlines()) == 1
+    assert finished_steps(folder) == 7 and history_steps(folder) == [4]
+    training.go_on()
+
+
+@contextlib.contextmanager
+def largest_file(size: int):
+    """Within it no file grows beyond `size` bytes, which programs see much like a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# Neither of steps 6 and 8 has a checkpoint: that of 8 would follow the evaluation.
+@pytest.mark.parametrize("step", [6, 8])
+def test_a_full_disk(training, step):
+    with largest_file(100_000) as fill:
+        folder, status, error = training(fill, step)
+    assert status == 1
+    assert f"stopped after step {step} of 9" in error and "no space left to write" in error
+    kept = 4 if step == 6 else 6
+    assert f"the same command again goes on after step {kept}" in error
+    assert finished_steps(folder) == kept and history_steps(folder) == [4]
+    training.go_on()
+
+
+def test_data_that_vanish(training, recipe, tmp_path):
+    records = next(Path(recipe.data_dir).rglob("*train.tfrecord*")).parent
+    aside = tmp_path / "aside"
+    long = dataclasses.replace(recipe, train_steps=500)
+    folder, status, error = training(lambda: shutil.move(records, aside), 2, long)
+    assert status == 1
+    assert "a file has vanished" in error and "tfrecord" in error
+    assert "the same command again goes on after step" in error and len(error) < 900
+    assert finished_steps(folder) >= 2
+    shutil.move(aside, records)
+
+
+def test_a_loss_that_is_no_number(training, recipe):
+    wild = dataclasses.replace(recipe, learning_rate=1e30, warmup_steps=0, optimizer="sgd")
+    folder, status, error = training(lambda: None, 1, wild)
+    assert status == 1
+    assert "lower learning_rate=1e+30" in error and "another --run-dir" in error
