@@ -97,13 +97,13 @@ JOBS = (
 class Machines:
     """What one rents."""
 
-    images_per_second: float = option(2_000, "that one accelerator trains on")
-    least_step_ms: float = option(15, "of an accelerator, however small its batch")
+    images_per_second: float = option(2_000.0, "that one accelerator trains on")
+    least_step_ms: float = option(15.0, "of an accelerator, however small its batch")
     accelerators_per_host: int = option(8, "that share the host's processor and network")
     cores_per_host: int = option(96, "for the input pipelines")
-    gigabytes_per_second: float = option(3, "that a host sends and receives")
+    gigabytes_per_second: float = option(3.0, "that a host sends and receives")
     hop_ms: float = option(0.05, "latency of a message between hosts")
-    disk_megabytes_per_second: float = option(200, "of writing checkpoints")
+    disk_megabytes_per_second: float = option(200.0, "of writing checkpoints")
 
 
 @dataclasses.dataclass(frozen=True)

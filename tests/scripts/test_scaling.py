@@ -53,7 +53,7 @@ def test_the_table_marks_batches_beyond_what_is_known():
 
 
 def test_the_command(capsys):
-    scaling.main(["--images-per-second", "500", "--markdown"])
+    scaling.main(["--images-per-second", "500", "--gigabytes-per-second", "0.3", "--markdown"])
     text = capsys.readouterr().out
     assert text.count("| 256 ") == 2 and "1.6 cores of input" in text
     with pytest.raises(SystemExit):
