@@ -85,10 +85,10 @@ def _cause(error: Exception, folder: Path) -> str:
 def first_line(text: str) -> str:
     """The line of an error's text that tells what happened.
 
-    An error inside `fit` begins with where in the program the operation was made.
+    TensorFlow puts it in front of a line with the operation, "[[{{node ...", and an error inside
+    `fit` begins with where in the program the operation was made.
     """
-    _, found, rest = text.rpartition("\nNode: ")
-    lines = rest.splitlines()[1:] if found else text.splitlines()
-    told = [line.strip() for line in lines if line.strip() and "error(s) found" not in line]
-    line = re.sub(r"^\s*\(\d+\)\s*", "", told[0]) if told else text.strip()
-    return re.sub(r"\s*\[\[\{\{node.*", "", line)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    operations = (i for i, line in enumerate(lines) if line.startswith("[["))
+    told = lines[max(next(operations, 0) - 1, 0)] if lines else ""
+    return re.sub(r"^\(\d+\) |\s*\[\[\{\{node.*", "", told)

@@ -96,7 +96,12 @@ def read_features(
         split: of the data set.
         shuffle_files: read the files in random order, the same one in each pass, several at a time.
         seed: makes that order reproducible.
+
+    Raises:
+        FileNotFoundError: if the prepared data set has vanished since.
     """
+    if not tf.io.gfile.exists(builder.data_dir):
+        raise FileNotFoundError(f"prepared data set {builder.data_dir} is no longer there")
     return builder.as_dataset(
         split=split,
         shuffle_files=shuffle_files,

@@ -14,6 +14,7 @@ import pytest
 from recipe_arguments import as_arguments
 
 from tasks.classification import train
+from tasks.classification.data import open_source
 from tasks.classification.recipes import RECIPES
 from tasks.common.callbacks import EvaluateAndSave
 from tasks.common.checkpoints import finished_steps
@@ -105,16 +106,29 @@ def test_a_full_disk(training, step):
     training.go_on()
 
 
-def test_data_that_vanish(training, recipe, tmp_path):
-    records = next(Path(recipe.data_dir).rglob("*train.tfrecord*")).parent
+def test_a_file_of_the_data_that_vanishes(training, recipe, tmp_path):
+    open_source(recipe)  # prepares it
+    records = next(Path(recipe.data_dir).rglob("*train.tfrecord*"))
     aside = tmp_path / "aside"
-    long = dataclasses.replace(recipe, train_steps=500)
+    # Many steps, as some batches have been read ahead.
+    long = dataclasses.replace(recipe, train_steps=500, evaluate_every=500)
     folder, status, error = training(lambda: shutil.move(records, aside), 2, long)
-    assert status == 1
-    assert "a file has vanished" in error and "tfrecord" in error
-    assert "the same command again goes on after step" in error and len(error) < 900
-    assert finished_steps(folder) >= 2
     shutil.move(aside, records)
+    assert status == 1
+    assert "a file has vanished" in error and "train.tfrecord" in error
+    assert "the same command again goes on after step" in error
+    assert len(error.splitlines()) == 1 and len(error) < 900
+    assert finished_steps(folder) >= 2
+
+
+def test_a_prepared_data_set_that_vanishes(tiny_recipe, tmp_path):
+    open_source(tiny_recipe)
+    shutil.copytree(tiny_recipe.data_dir, tmp_path / "data")
+    source = open_source(dataclasses.replace(tiny_recipe, data_dir=str(tmp_path / "data")))
+    source.examples("train")
+    shutil.rmtree(tmp_path / "data" / "shapes")
+    with pytest.raises(FileNotFoundError, match="prepared data set .*shapes.* is no longer there"):
+        source.examples("train")
 
 
 def test_a_loss_that_is_no_number(training, recipe):
