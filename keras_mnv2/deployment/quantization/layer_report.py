@@ -111,7 +111,7 @@ def format_layer_errors(rows: Sequence[LayerError]) -> str:
         words = ["constant"] * row.is_constant + ["large"] * row.is_large
         mark = f" <- {', '.join(words)}" if words else ""
         lines.append(
-            f"{row.layer:<{width}}  {row.operation:<{kind_width}}  {row.step:7.4f}  "
+            f"{row.layer:<{width}}  {row.operation:<{kind_width}}  {row.step:7.3g}  "
             f"{row.own_error:5.2f}     {row.own_bias:5.2f}  {row.own_ratio:5.1f}      "
             f"{row.ratio:5.1f}{mark}"
         )
