@@ -120,7 +120,7 @@ def export_litert(
         found = operators(temporary)
         check_operators(found, description.postprocessing == "custom_op")
         reached = verify(program, load(temporary), description, images, min_agreement)
-    return Export(Path(path), description, reached, found, quantized)
+    return Export(Path(path), description, *reached, found, quantized)
 
 
 def _in_dtype(meaning: str, output_dtype: str, postprocessing: str | None) -> str:

@@ -70,9 +70,9 @@ def export_onnx(
     with staged(path, description) as temporary:
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, temporary)
-        agreement = verify(program, load(temporary), description, images, min_agreement)
+        reached = verify(program, load(temporary), description, images, min_agreement)
     operators = Counter(node.op_type for node in model.graph.node)
-    return Export(Path(path), description, agreement, operators)
+    return Export(Path(path), description, *reached, operators)
 
 
 def operators(path: str | os.PathLike) -> Counter[str]:
