@@ -10,7 +10,6 @@ from tiny_programs import make_program, random_images
 from keras_mnv2.deployment.description import DeploymentError
 from keras_mnv2.deployment.litert.file import pack, parse
 from keras_mnv2.deployment.litert.tensors import CONVOLUTIONS, operations
-from keras_mnv2.deployment.programs import detection_program
 from keras_mnv2.deployment.quantization import quantize as quantize_module
 from keras_mnv2.deployment.quantization.bias_correction import channel_errors, with_corrected_biases
 from keras_mnv2.deployment.quantization.calibration import calibrated
@@ -29,14 +28,6 @@ pytest.importorskip(
 KINDS = ("classification", "class_map", "none", "nms", "custom_op")
 # Kinds of operations that bring values into 8 bits and back.
 BORDERS = ("QUANTIZE", "DEQUANTIZE")
-
-
-@pytest.fixture(scope="module")
-def programs():
-    programs = {kind: make_program(kind) for kind in ("classification", "class_map", "none")}
-    for kind in ("nms", "custom_op"):
-        programs[kind] = detection_program(programs["none"].network, postprocessing=kind)
-    return programs
 
 
 @pytest.fixture(scope="module")
