@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import statistics
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmarking
-from latency_programs import Program, kind_of
+from latency_programs import KERAS, Program, kind_of
 from text_table import format_table
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -51,9 +52,14 @@ def prepare(task: str, folder: Path, options: argparse.Namespace) -> dict[str, A
 
     Returns:
         What `inference_files.write_files` does, the paths made whole.
+
+    Raises:
+        InputError: if those that are there were made of something else than the options say.
     """
     path = folder / "files.json"
-    if not path.is_file():
+    if path.is_file():
+        _check_made_of(path, task, options)
+    else:
         print(f"writing the files of {TITLES[task]} to {folder}", flush=True)
         script = Path(__file__).with_name("inference_files.py")
         command = [sys.executable, str(script), task, str(folder)]
@@ -69,6 +75,25 @@ def prepare(task: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     for file in result["files"]:
         file["path"] = str(folder / file["path"])
     return result
+
+
+def _check_made_of(path: Path, task: str, options: argparse.Namespace) -> None:
+    found = json.loads(path.read_text())
+    model, share = options.model.get(task), options.split_expansion
+    is_another = model and hashlib.sha256(model.read_bytes()).hexdigest() != found.get(
+        "model_sha256"
+    )
+    wrong = [f"--model {task}={model}"] if is_another else []
+    wrong += (
+        [f"--split-expansion {share:g}"] if share not in (None, found.get("split_share")) else []
+    )
+    if wrong:
+        raise benchmarking.InputError(
+            f"the files in {path.parent} were not made with {' and '.join(wrong)}: give another "
+            "--folder, or time them without"
+        )
+    origin = "a model file" if found.get("model_sha256") else "a network that was not trained"
+    print(f"timing the files of {TITLES[task]} that are in {path.parent}, of {origin}")
 
 
 def forms(files: list[dict[str, Any]], published: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -180,6 +205,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--split-expansion must lie between 0 and 1")
     if options.json and not options.json.absolute().parent.is_dir():
         parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
+    for option in ("model", "published"):
+        for task, path in getattr(options, option):
+            if task not in options.networks:
+                parser.error(f"--{option} {task}={path}: --networks leaves out {task}")
+    if len(dict(options.model)) < len(options.model):
+        parser.error("--model: only one file for each network")
     options.model = dict(options.model)
     published: dict[str, list[Path]] = {}
     for task, path in options.published:
@@ -195,6 +226,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for path in [*options.model.values(), *sum(options.published.values(), [])]:
             kind_of(path)
+        for path in options.model.values():
+            if kind_of(path) != KERAS:
+                raise benchmarking.InputError(
+                    f"--model {path} is a {kind_of(path)} file, no .keras"
+                )
         with contextlib.ExitStack() as stack:
             root = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             for task in options.networks:

@@ -78,11 +78,18 @@ def _parser(tasks: Iterable[type[TaskExport]], **settings) -> argparse.ArgumentP
         default="float32",
         help="float32 or uint8, RGB 0..255; int8 with --precision int8 [float32]",
     )
-    parser.add_argument(
+    group = parser.add_argument_group("less memory, more time (section 5.1 of the paper)")
+    group.add_argument(
+        "--activation-memory",
+        type=int,
+        metavar="BYTES",
+        help="compute inverted residual blocks in as few parts as keep activations within BYTES",
+    )
+    group.add_argument(
         "--split-expansion",
         type=int,
         metavar="WAYS",
-        help="compute each inverted residual block in WAYS parts, which takes less memory",
+        help="compute every inverted residual block in WAYS parts, which costs more time",
     )
     parser.add_argument(
         "--evaluate",
@@ -158,7 +165,9 @@ def _problem(options: argparse.Namespace) -> str | None:
         return f"{given(_OF_INT8)}: only for --precision int8"
     if options.calibration_images and options.calibration_split:
         return "give either --calibration-images or --calibration-split"
-    for name in ("calibration_count", "split_expansion"):
+    if options.activation_memory and options.split_expansion:
+        return "give either --activation-memory or --split-expansion"
+    for name in ("calibration_count", "activation_memory", "split_expansion"):
         value = getattr(options, name)
         if value is not None and value < 1:
             return f"--{name.replace('_', '-')} {value} must be at least 1"

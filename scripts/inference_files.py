@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ from keras_mnv2.deployment.programs import (  # noqa: E402
     segmentation_program,
 )
 from keras_mnv2.deployment.verification import sample_images  # noqa: E402
+from keras_mnv2.weights.download import sha256  # noqa: E402
+from tasks.common.console import exit_on_bad_input  # noqa: E402
+from tasks.common.trained import load_model  # noqa: E402
 
 LIST = "files.json"
 
@@ -70,7 +73,11 @@ def fresh_model(task: str) -> keras.Model:
 
 
 def write_files(
-    task: str, folder: Path, model: keras.Model, split_share: float | None = None
+    task: str,
+    folder: Path,
+    model: keras.Model,
+    split_share: float | None = None,
+    model_sha256: str | None = None,
 ) -> dict[str, Any]:
     """Writes `model` in all formats.
 
@@ -79,10 +86,11 @@ def write_files(
         folder: for the files; it is made if need be.
         split_share: of the peak activation memory, down to which inverted residual blocks are
             split for one more LiteRT file; None for no such file.
+        model_sha256: of the file that `model` is from, to be noted.
 
     Returns:
-        {"files": one dict a file, "left_out": {name: reason}}, ready for JSON. It is also written
-        to `LIST` in the folder, last.
+        {"files": one dict a file, "left_out": {name: reason}, "model_sha256", "split_share"},
+        ready for JSON. It is also written to `LIST` in the folder, last.
     """
     folder.mkdir(parents=True, exist_ok=True)
     program = NETWORKS[task].program
@@ -109,7 +117,8 @@ def write_files(
             left_out[name] = str(error)
         else:
             files.append({"name": name, "path": path.name} | facts)
-    result = {"files": files, "left_out": left_out}
+    made_of = {"model_sha256": model_sha256, "split_share": split_share}
+    result = {"files": files, "left_out": left_out} | made_of
     (folder / LIST).write_text(json.dumps(result, indent=1) + "\n")
     return result
 
@@ -143,18 +152,19 @@ def _split(model: keras.Model, program, share: float, path: Path) -> dict[str, A
     return _litert(program(split), path) | _peak(split) | {"ways": ways}
 
 
-def main() -> None:
+@exit_on_bad_input
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=NETWORKS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path, help=".keras file in place of a fresh network")
     parser.add_argument("--split-expansion", type=float, metavar="SHARE")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.model:
-        model = keras.saving.load_model(options.model, compile=False)
+        model, digest = load_model(options.model), sha256(options.model)
     else:
-        model = fresh_model(options.task)
-    write_files(options.task, options.folder, model, options.split_expansion)
+        model, digest = fresh_model(options.task), None
+    write_files(options.task, options.folder, model, options.split_expansion, digest)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ _MODULES = {
     "format_of": "file_format",
     "load": "running",
     "split_expansion": "expansion.splitting",
+    "ways_to_fit": "expansion.splitting",
 }
 
 __all__ = sorted(_MODULES)

@@ -25,7 +25,9 @@ class Export:
     Attributes:
         path: of the file or folder; its description for people is at `sidecar_path(path)`.
         description: as the file carries it.
-        agreement: with the Keras program, see `keras_mnv2.deployment.verification.agreement`.
+        agreement: with the Keras program, see `keras_mnv2.deployment.verification.verify`.
+        is_telling: whether that says something, see
+            `keras_mnv2.deployment.verification.Verified`.
         operators: name -> number, of a LiteRT or an ONNX file.
         quantized: of an int8 file, for `keras_mnv2.deployment.layer_errors`.
     """
@@ -33,6 +35,7 @@ class Export:
     path: Path
     description: Description
     agreement: float
+    is_telling: bool = True
     operators: Mapping[str, int] | None = None
     quantized: Quantized | None = None
 

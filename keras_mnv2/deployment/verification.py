@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -30,9 +31,25 @@ _SCORE_DIFFERENCE = 0.05
 _ROUNDING = {"float32": 2e-3, "float16": 0.05, "dynamic": 0.05, "int8": 0.05}
 # Detections that score less could as well be of another class or place.
 _TELLING_SCORE = 0.3
+# Detections of different images that agree by less are different ones.
+_TELLING_DIFFERENCE = 0.1
 
 _PROVOKING_STEPS = 8
 _PROVOKING_STEP = 4.0
+
+
+class Verified(NamedTuple):
+    """What a comparison of a file with its program has shown.
+
+    Attributes:
+        agreement: from 0 to 1 (equal).
+        is_telling: whether the program's own answers for different images agree less than that.
+            Those of a network that was never trained, or gives constants, may not; then any file
+            would agree.
+    """
+
+    agreement: float
+    is_telling: bool
 
 
 def verify(
@@ -41,7 +58,7 @@ def verify(
     description: Description,
     images: np.ndarray | None = None,
     least: float | None = None,
-) -> float:
+) -> Verified:
     """Compares an exported file with its program.
 
     Args:
@@ -80,7 +97,19 @@ def verify(
             "the exported file does not give the answers of the Keras model: agreement "
             f"{reached:.4f} (1 is equal), expected is {least} or more. Nothing was written"
         )
-    return reached
+    return Verified(reached, _is_telling(program, images, expected, reached))
+
+
+def _is_telling(program: Program, images: np.ndarray, expected: Outputs, reached: float) -> bool:
+    if len(images) > 1:
+        others = {name: np.roll(value, 1, axis=0) for name, value in expected.items()}
+    else:
+        others = program.predict(255 - images)
+    between_images = agreement(program.description, expected, others)
+    if "boxes" in expected:
+        # By measures that leave some room, and with which `reached` does not compare.
+        return between_images < 1 - _TELLING_DIFFERENCE
+    return between_images < reached
 
 
 def agreement(description: Description, expected: Outputs, found: Outputs) -> float:

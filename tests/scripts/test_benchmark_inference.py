@@ -17,6 +17,7 @@ from benchmarking import InputError
 from latency_programs import Program
 
 from keras_mnv2 import MobileNetV2, SSDLite
+from keras_mnv2.weights.download import sha256
 
 pytest.importorskip("ai_edge_litert", reason="LiteRT is absent: pip install ai-edge-litert")
 
@@ -45,7 +46,9 @@ def folder(tmp_path_factory):
         {"name": "LiteRT float32 + builtin NMS", "path": "0.tflite"},
     ]
     left_out = {"ONNX Runtime": "no module named onnx"}
-    (folder / "files.json").write_text(json.dumps({"files": files, "left_out": left_out}))
+    made_of = {"model_sha256": sha256(folder / "network.keras"), "split_share": None}
+    result = {"files": files, "left_out": left_out} | made_of
+    (folder / "files.json").write_text(json.dumps(result))
     return root
 
 
@@ -101,6 +104,26 @@ def test_every_form_has_a_process_for_each_number_of_threads(folder, monkeypatch
     assert [program["path"].rpartition("/")[2] for program in programs] == paths * 2
     assert [program["threads"] for program in programs] == [1] * 4 + [2] * 4
     assert [program["predict"] for program in programs] == [True, False, False, False] * 2
+
+
+def test_files_that_are_there_are_those_that_were_asked_for(folder, tmp_path, capsys):
+    def prepare(*options):
+        options = benchmark_inference.parse_arguments(["--folder", str(folder), *options])
+        return benchmark_inference.prepare("classification", folder / "classification", options)
+
+    model = folder / "classification" / "network.keras"
+    assert prepare("--model", f"classification={model}")["files"] == prepare()["files"]
+    assert "of a model file" in capsys.readouterr().out
+    tiny_classifier().save(tmp_path / "other.keras")
+    wrong = f"--model classification={tmp_path / 'other.keras'}"
+    with pytest.raises(InputError, match=f"not made with {wrong} and --split-expansion 0.5: give"):
+        prepare(*wrong.split(), "--split-expansion", "0.5")
+
+
+def test_a_model_must_be_one_of_keras(folder, capsys):
+    path = folder / "classification" / "0.tflite"
+    assert run("--model", f"classification={path}") == 1
+    assert "0.tflite is a LiteRT file, no .keras" in capsys.readouterr().err
 
 
 def test_keras_predict_and_onnx_runtime(folder, tmp_path, monkeypatch):
@@ -204,6 +227,9 @@ def test_missing_files(tmp_path, capsys):
         (("--split-expansion", "1.5"), "must lie between 0 and 1"),
         (("--published", "file.tflite"), "must be TASK=FILE"),
         (("--model", "pose=file.keras"), "must be TASK=FILE"),
+        (("--networks", "detection", "--model", "segmentation=a.keras"), "leaves out segmentation"),
+        (("--networks", "detection", "--published", "segmentation=a.tflite"), "leaves out seg"),
+        (("--model", "detection=a.keras", "detection=b.keras"), "only one file for each network"),
         (("--json", "no/such/folder/times.json"), "there is no folder no/such/folder"),
     ],
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import export
+import export_options
 import keras
 import numpy as np
 import pytest
@@ -71,6 +73,12 @@ def run(line, *words):
     export.main([*line.split(), *words])
 
 
+def task_of(line):
+    """What the command would export."""
+    task_class, options = export_options.parse_arguments(line.split(), "")
+    return task_class(options)
+
+
 def names_in(folder):
     return {path.name for path in folder.iterdir()}
 
@@ -115,11 +123,15 @@ def test_a_training_run_is_calibrated_on_its_own_data(folder, data_dir, capsys):
     open_run_folder(folder / "run", "classification", recipe)
     shutil.copy("classifier.keras", "run/last.keras")
     shutil.copy("classifier.keras.labels.json", "run/labels.json")
-    run("--run-dir run --checkpoint last --format litert --precision int8 --calibration-count 5")
+    task = task_of(
+        "--run-dir run --checkpoint last --format litert --precision int8 --calibration-count 5"
+    )
+    images = export.calibration_images(task)
+    assert [(image.shape, image.dtype.name) for image in images] == [((1, 32, 32, 3), "uint8")] * 5
     assert "calibration: 5 images" in capsys.readouterr().out
-    description = load("run/last_int8.tflite").description
-    assert description.source["file"] == "last.keras" and description.accuracy is None
-    assert len(description.label_names) == 10
+    assert export.default_output(task) == Path("run/last_int8.tflite")
+    assert task.source()["file"] == "last.keras"
+    assert len(task.program().description.label_names) == 10
 
 
 def test_a_detector_without_post_processing_for_onnx(folder, capsys):
@@ -151,17 +163,27 @@ def test_a_segmenter_of_another_size_serves_encoded_pictures(folder, capsys):
     assert "equal pixels of class_map: 100" in capsys.readouterr().out
 
 
-def test_thresholds_and_split_blocks(folder):
+def test_thresholds_and_split_blocks(folder, capsys):
     run(
         "detector.keras --format litert --score-threshold 0.2 --max-detections 7 "
-        "--split-expansion 2 --output d.tflite"
+        "--activation-memory 500000 --output d.tflite"
     )
+    printed = capsys.readouterr().out
+    assert "split: block_1_depthwise in 2\npeak activation memory: 0.66 MB, split 0." in printed
     model = load("d.tflite")
     assert model.description.score_threshold == 0.2
     # Of the recipe.
     assert model.description.iou_threshold == 0.6
     found = model(np.zeros((1, 96, 96, 3), np.uint8))
     assert found["boxes"].shape == (1, 7, 4)
+
+
+def test_every_block_is_split(folder):
+    model = export.with_split_blocks(
+        task_of("classifier.keras --format litert --split-expansion 2")
+    )
+    names = {layer.name for layer in model.layers}
+    assert {"block_1_depthwise_part_2", "block_16_depthwise_part_2"} <= names
 
 
 BAD = [
@@ -218,6 +240,16 @@ BAD = [
     ("detector.keras --format litert --resizable", 1, "resizable=True"),
     ("detector.keras --format litert --input-dtype int8", 1, "input_dtype='int8'"),
     ("segmenter.keras --format litert --size 64 64", 1, "a multiple of the output stride"),
+    (
+        "classifier.keras --format litert --activation-memory 9 --split-expansion 2",
+        2,
+        "give either --activation-memory or --split-expansion",
+    ),
+    (
+        "classifier.keras --format litert --activation-memory 1000",
+        1,
+        "peak_activation_bytes=1000 cannot be reached by splitting blocks",
+    ),
     ("classifier.keras --format litert --output empty", 1, "empty must end in .tflite"),
     ("classifier.keras --format saved_model --output broken", 1, "broken is a folder already"),
 ]
@@ -242,17 +274,17 @@ def test_bad_input_ends_in_one_message(line, status, message, folder, shapes, ca
     assert sorted(folder.rglob("*")) == before
 
 
-def test_calibration_pictures_are_spread_over_all(folder, capsys):
+def test_calibration_pictures_are_spread_over_all(folder):
     (folder / "photos").mkdir()
     for number in range(7):
         picture = Image.fromarray(np.full((40, 30, 3), 30 * number, np.uint8))
         picture.save(folder / "photos" / f"{number}.png")
-    run(
+    task = task_of(
         "classifier.keras --format litert --precision int8 --calibration-count 3 "
         "--calibration-images photos"
     )
-    assert "calibration: 3 images" in capsys.readouterr().out
-    assert load("classifier_int8.tflite").description.precision == "int8"
+    images = export.calibration_images(task)
+    assert [int(image.max()) for image in images] == [0, 60, 120]
 
 
 def test_help_shows_the_options_of_the_task(folder, capsys):

@@ -59,8 +59,10 @@ def functional(model: keras.Model) -> keras.Model:
     try:
         if isinstance(model, keras.Sequential):
             return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-        return keras.Model(model.input, model.output, name=model.name)
-    except (AttributeError, ValueError) as error:
+        # A model of a list with one input in it warns whoever calls it with a tensor.
+        inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
+        return keras.Model(inputs, model.output, name=model.name)
+    except (AttributeError, TypeError, ValueError) as error:
         name = getattr(model, "name", type(model).__name__)
         raise ValueError(
             f"{name!r} is no functional or sequential model, or was never built, so its blocks "

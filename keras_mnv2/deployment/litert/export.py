@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.console import without_noise
 from keras_mnv2.deployment.description import PRECISIONS, DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.litert.file import CUSTOM, operators, with_description
@@ -119,7 +120,7 @@ def export_litert(
         found = operators(temporary)
         check_operators(found, description.postprocessing == "custom_op")
         reached = verify(program, load(temporary), description, images, min_agreement)
-    return Export(Path(path), description, reached, found, quantized)
+    return Export(Path(path), description, *reached, found, quantized)
 
 
 def _in_dtype(meaning: str, output_dtype: str, postprocessing: str | None) -> str:
@@ -170,7 +171,8 @@ def convert(converter: tf.lite.TFLiteConverter) -> bytes:
         DeploymentError: (a ValueError) if it fails, as for an operation that LiteRT has not.
     """
     try:
-        return converter.convert()
+        with without_noise():
+            return converter.convert()
     except Exception as error:  # ConverterError is no public name.
         raise DeploymentError(f"LiteRT's converter failed: {error}") from error
 

@@ -15,17 +15,19 @@ import tensorflow as tf
 
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
+from keras_mnv2.deployment.onnx.packages import check_packages
 from keras_mnv2.deployment.programs import Program
+from keras_mnv2.deployment.running import load
 from keras_mnv2.deployment.staging import Export, staged
 from keras_mnv2.deployment.verification import verify
 
-try:
-    import onnx
-    import tf2onnx
+# Before the imports that fail without them, so that all are named at once.
+check_packages("to export ONNX", "onnx", "onnxruntime", "tf2onnx")
 
-    from keras_mnv2.deployment.onnx.graph import OPSET, tidy
-except ImportError as missing:
-    raise ImportError(f"{missing}: to export ONNX, pip install onnx tf2onnx") from missing
+import onnx  # noqa: E402
+import tf2onnx  # noqa: E402
+
+from keras_mnv2.deployment.onnx.graph import OPSET, tidy  # noqa: E402
 
 INPUT_DTYPES = ("float32", "uint8")
 
@@ -57,7 +59,6 @@ def export_onnx(
     Raises:
         DeploymentError: (a ValueError) if the program or an option does not suit the format, or
             for a file that does not give the program's answers. Nothing is written then.
-        ImportError: if onnxruntime is not installed.
     """
     description = _description(program, Path(path), input_dtype)
     model = _converted(program, input_dtype)
@@ -69,11 +70,9 @@ def export_onnx(
     with staged(path, description) as temporary:
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, temporary)
-        from keras_mnv2.deployment.running import load
-
-        agreement = verify(program, load(temporary), description, images, min_agreement)
+        reached = verify(program, load(temporary), description, images, min_agreement)
     operators = Counter(node.op_type for node in model.graph.node)
-    return Export(Path(path), description, agreement, operators)
+    return Export(Path(path), description, *reached, operators)
 
 
 def operators(path: str | os.PathLike) -> Counter[str]:

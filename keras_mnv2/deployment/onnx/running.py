@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
+from keras_mnv2.deployment.onnx.packages import check_packages
 from keras_mnv2.deployment.pixels import pixels_as
 
 
@@ -23,10 +24,8 @@ class ONNXRunner:
     """
 
     def __init__(self, path: Path, num_threads: int):
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ImportError(f"{error}: to run .onnx files, pip install onnxruntime") from error
+        check_packages("to run .onnx files", "onnxruntime")
+        import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads

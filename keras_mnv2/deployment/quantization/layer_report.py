@@ -21,6 +21,13 @@ _IMAGES = 8
 # The error of rounding alone is 0.29 steps, the standard deviation of a uniform distribution.
 _LARGE = 1.0
 
+# A channel is constant if it varies by less than this part of its values, or has no values to
+# speak of: activations are of about 1, and the converter takes less than this for zero, too.
+_VARIATION = 0.01
+_NEAR_ZERO = 1e-6
+# Of a constant, whose steps follow from its value: that part of it, in decibels.
+_LARGE_OF_CONSTANT = 20.0
+
 
 class LayerError(NamedTuple):
     """What quantization does to the result of one operation.
@@ -34,6 +41,9 @@ class LayerError(NamedTuple):
         own_bias: the part of it that is constant in a channel (root mean square over channels).
         own_ratio: standard deviation of the exact result over `own_error`, in decibels.
         ratio: the same over the error of all operations so far. Where it falls, accuracy is lost.
+        is_constant: whether every channel of the result is (nearly) the same in all places of all
+            images, as behind a normalization whose scales have become zero. It carries nothing
+            that an error could drown; both ratios then are of its root mean square.
     """
 
     layer: str
@@ -43,6 +53,14 @@ class LayerError(NamedTuple):
     own_bias: float
     own_ratio: float
     ratio: float
+    is_constant: bool = False
+
+    @property
+    def is_large(self) -> bool:
+        """Whether `own_error` is more than rounding explains; of a constant, a tenth of it."""
+        if self.is_constant:
+            return self.own_ratio < _LARGE_OF_CONSTANT
+        return self.own_error > _LARGE
 
 
 def layer_errors(
@@ -76,6 +94,7 @@ def layer_errors(
             own_bias=math.sqrt(found.bias) / found.step,
             own_ratio=_decibels(found),
             ratio=_decibels(accumulated[name]),
+            is_constant=found.is_constant,
         )
         for name, found in own.items()
         if found.error > 0
@@ -83,32 +102,39 @@ def layer_errors(
 
 
 def format_layer_errors(rows: Sequence[LayerError]) -> str:
-    """`rows` as a table for people; operations that add more than a step are marked."""
+    """`rows` as a table for people; constants, and operations that add much, are marked."""
     width = max([len("layer"), *(len(row.layer) for row in rows)])
     kind_width = max([len("operation"), *(len(row.operation) for row in rows)])
-    columns = "   step   adds  constant     dB  dB so far"
+    columns = "   step   adds      bias     dB  dB so far"
     lines = [f"{'layer':<{width}}  {'operation':<{kind_width}}  {columns}"]
     for row in rows:
-        mark = " <- large" if row.own_error > _LARGE else ""
+        words = ["constant"] * row.is_constant + ["large"] * row.is_large
+        mark = f" <- {', '.join(words)}" if words else ""
         lines.append(
-            f"{row.layer:<{width}}  {row.operation:<{kind_width}}  {row.step:7.4f}  "
+            f"{row.layer:<{width}}  {row.operation:<{kind_width}}  {row.step:7.3g}  "
             f"{row.own_error:5.2f}     {row.own_bias:5.2f}  {row.own_ratio:5.1f}      "
             f"{row.ratio:5.1f}{mark}"
         )
     lines.append(
         "adds: error of the operation itself in steps of its result (rounding alone: 0.29); "
-        "constant: its part that is the same everywhere in a channel"
+        "bias: its part that is the same everywhere in a channel"
     )
+    if any(row.is_constant for row in rows):
+        lines.append(
+            "<- constant: the result is the same for all images, so that its error is measured "
+            "against its value, and large from a tenth of it"
+        )
     return "\n".join(lines)
 
 
 class _Statistics(NamedTuple):
-    """Means of squares over all elements and images."""
+    """Means of squares over all elements and images; `signal` is what the error is part of."""
 
     step: float
     error: float
     bias: float
-    variance: float
+    signal: float
+    is_constant: bool
 
 
 def _statistics(
@@ -118,30 +144,54 @@ def _statistics(
     model = parse(comparing, "the comparing file")
     tensors = model.subgraphs[0].tensors
     interpreter = open_tensors(comparing)
-    sums: dict[str, list] = defaultdict(lambda: [0.0, 0.0, 0.0])
     compared = comparisons(model, quantized.layers)
+    sums: dict[str, _Sums] = defaultdict(_Sums)
     for image in images:
         run(interpreter, image)
         for one in compared:
-            error = interpreter.get_tensor(one.difference)
-            over = tuple(range(error.ndim - 1))
-            of_operation = sums[one.name]
-            of_operation[0] += np.mean(np.square(error), dtype=np.float64)
-            of_operation[1] += error.mean(axis=over, dtype=np.float64)
-            of_operation[2] += np.var(interpreter.get_tensor(one.exact), dtype=np.float64)
-    count = len(images)
+            error, exact = map(interpreter.get_tensor, (one.difference, one.exact))
+            sums[one.name].add(error, exact)
     return {
-        one.name: _Statistics(
-            step=float(tensors[one.quantized].quantization.scale[0]),
-            error=sums[one.name][0] / count,
-            bias=float(np.mean(np.square(sums[one.name][1] / count))),
-            variance=sums[one.name][2] / count,
-        )
+        one.name: sums[one.name].statistics(float(tensors[one.quantized].quantization.scale[0]))
         for one in compared
     }
 
 
+class _Sums:
+    """What is added up over the images for one operation; arrays have an entry a channel."""
+
+    def __init__(self):
+        self.count = self.places = 0
+        self.squared_error = self.variance = 0.0
+        self.error = self.value = self.square = self.largest = np.float64(0)
+
+    def add(self, error: np.ndarray, exact: np.ndarray) -> None:
+        over = tuple(range(exact.ndim - 1))
+        self.count += 1
+        self.places += exact[..., 0].size
+        self.squared_error += np.mean(np.square(error), dtype=np.float64)
+        self.variance += np.var(exact, dtype=np.float64)
+        self.error = self.error + error.mean(axis=over, dtype=np.float64)
+        self.value = self.value + exact.mean(axis=over, dtype=np.float64)
+        self.square = self.square + np.mean(np.square(exact, dtype=np.float64), axis=over)
+        self.largest = np.maximum(self.largest, np.abs(exact).max(axis=over))
+
+    def statistics(self, step: float) -> _Statistics:
+        value, square = self.value / self.count, self.square / self.count
+        deviation = np.sqrt(np.maximum(square - value**2, 0))
+        varies = (self.largest > _NEAR_ZERO) & (deviation > _VARIATION * self.largest)
+        # Of a single value nobody knows whether it varies.
+        is_constant = self.places > 1 and not varies.any()
+        return _Statistics(
+            step=step,
+            error=self.squared_error / self.count,
+            bias=float(np.mean(np.square(self.error / self.count))),
+            signal=max(square.mean(), _NEAR_ZERO**2) if is_constant else self.variance / self.count,
+            is_constant=is_constant,
+        )
+
+
 def _decibels(found: _Statistics) -> float:
-    # A result that is constant has no variance, one that is exact no error.
+    # A result of one value has no variance, one that is exact no error.
     tiny = np.finfo(np.float64).tiny
-    return 10 * math.log10(max(found.variance, tiny) / max(found.error, tiny))
+    return 10 * math.log10(max(found.signal, tiny) / max(found.error, tiny))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.console import without_noise
 from keras_mnv2.deployment.description import INPUT_DTYPES, DeploymentError
 from keras_mnv2.deployment.litert.export import convert, make_converter
 from keras_mnv2.deployment.litert.file import parse
@@ -163,13 +164,14 @@ def _quantized(
     from tensorflow.lite.python.convert import mlir_quantize
 
     try:
-        return mlir_quantize(
-            content,
-            input_data_type=tf.as_dtype(input_dtype),
-            output_data_type=tf.as_dtype(output_dtype),
-            enable_numeric_verify=accumulated is not None,
-            enable_whole_model_verify=bool(accumulated),
-            denylisted_nodes=list(float_operations),
-        )
+        with without_noise():
+            return mlir_quantize(
+                content,
+                input_data_type=tf.as_dtype(input_dtype),
+                output_data_type=tf.as_dtype(output_dtype),
+                enable_numeric_verify=accumulated is not None,
+                enable_whole_model_verify=bool(accumulated),
+                denylisted_nodes=list(float_operations),
+            )
     except Exception as error:  # ConverterError is no public name.
         raise DeploymentError(f"LiteRT's quantizer failed: {error}") from error

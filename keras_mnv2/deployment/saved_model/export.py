@@ -72,7 +72,7 @@ def export_saved_model(
         reached = verify(program, run, description, images, min_agreement)
         if decoder is not None:
             _verify_decoder(program, run, decoder)
-    return Export(Path(folder), description, reached)
+    return Export(Path(folder), description, *reached)
 
 
 def _description(program: Program, input_dtype: str) -> Description:

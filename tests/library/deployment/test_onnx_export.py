@@ -11,7 +11,7 @@ onnx = pytest.importorskip("onnx", reason="ONNX is absent: pip install onnx tf2o
 pytest.importorskip("tf2onnx", reason="the converter is absent: pip install tf2onnx")
 pytest.importorskip("onnxruntime", reason="the runtime is absent: pip install onnxruntime")
 
-from tiny_programs import assert_same, make_program, random_images  # noqa: E402
+from tiny_programs import assert_same, random_images  # noqa: E402
 
 from keras_mnv2.deployment.describing import describe  # noqa: E402
 from keras_mnv2.deployment.description import DeploymentError, Description  # noqa: E402
@@ -22,17 +22,12 @@ KINDS = ("classification", "class_map", "logits", "none", "nms")
 
 
 @pytest.fixture(scope="module")
-def programs():
-    return {kind: make_program(kind) for kind in KINDS}
-
-
-@pytest.fixture(scope="module")
 def folder(programs, tmp_path_factory):
     """Folder of a file for each kind, those of `class_map` and `nms` for uint8."""
     folder = tmp_path_factory.mktemp("exported")
-    for kind, program in programs.items():
+    for kind in KINDS:
         dtype = "uint8" if kind in ("class_map", "nms") else "float32"
-        export = export_onnx(program, folder / f"{kind}.onnx", input_dtype=dtype)
+        export = export_onnx(programs[kind], folder / f"{kind}.onnx", input_dtype=dtype)
         assert export.agreement > 0.9999
         assert export.operators == operators(export.path)
     return folder
@@ -98,10 +93,10 @@ def test_the_file_is_valid_and_says_what_it_takes(kind, programs, folder):
 
 
 def test_the_description_is_inside_and_beside(programs, folder):
-    for kind, program in programs.items():
+    for kind in KINDS:
         description = load(folder / f"{kind}.onnx").description
         assert (description.format, description.precision) == ("onnx", "float32")
-        assert description.outputs == program.description.outputs
+        assert description.outputs == programs[kind].description.outputs
         assert description.label_names == ("ape", "cat", "dog")
         beside = Description.from_json((folder / f"{kind}.onnx.json").read_text())
         assert beside == description
@@ -128,10 +123,9 @@ def test_another_description_changes_nothing_else(folder, tmp_path):
         ("classification", "a.onnx", {"min_agreement": 1.5}, "does not give the answers"),
     ],
 )
-def test_a_failed_export_leaves_nothing(kind, name, options, message, tmp_path):
-    program = make_program(kind)
+def test_a_failed_export_leaves_nothing(kind, name, options, message, programs, tmp_path):
     with pytest.raises(DeploymentError, match=message):
-        export_onnx(program, tmp_path / name, **options)
+        export_onnx(programs[kind], tmp_path / name, **options)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -95,6 +95,14 @@ def test_an_open_size_is_fixed():
         assert program.network.get_layer("Conv1") is model.get_layer("Conv1")
 
 
+@pytest.mark.filterwarnings("error:The structure of:UserWarning")
+def test_an_input_in_a_list_is_one_input():
+    model = classifier(include_preprocessing=True)
+    program = classification_program(keras.Model([model.input], model.output))
+    found = program.predict(pictures())["probabilities"]
+    np.testing.assert_allclose(found, model.predict(pictures(), verbose=0), atol=1e-6)
+
+
 def test_a_network_in_halves_is_exported_in_floats():
     keras.config.set_dtype_policy("mixed_float16")
     try:

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_programs import assert_same, make_program, random_images
+from tiny_programs import assert_same, random_images
 
 from keras_mnv2.deployment.describing import describe
 from keras_mnv2.deployment.description import DeploymentError, Description
@@ -32,15 +32,11 @@ def decoder_for(program):
 
 
 @pytest.fixture(scope="module")
-def programs():
-    return {kind: make_program(kind) for kind in KINDS}
-
-
-@pytest.fixture(scope="module")
 def folder(programs, tmp_path_factory):
     """Folder of a SavedModel for each kind, those of `none` and `nms` for uint8."""
     folder = tmp_path_factory.mktemp("exported")
-    for kind, program in programs.items():
+    for kind in KINDS:
+        program = programs[kind]
         dtype = "uint8" if kind in ("none", "nms") else "float32"
         decoder = decoder_for(program)
         export = export_saved_model(program, folder / kind, input_dtype=dtype, decoder=decoder)
@@ -82,7 +78,8 @@ def test_plain_tensorflow_serves_them(programs, folder, tmp_path):
     random = np.random.default_rng(5)
     pictures = [random.integers(0, 256, (*size, 3), np.uint8) for size in ((50, 70), (120, 90))]
     encoded = [tf.io.encode_jpeg(picture).numpy() for picture in pictures]
-    for kind, program in programs.items():
+    for kind in KINDS:
+        program = programs[kind]
         shutil.copytree(folder / kind, tmp_path / kind)
         dtype = "uint8" if kind in ("none", "nms") else "float32"
         images = random_images(program).astype(dtype)
@@ -92,7 +89,8 @@ def test_plain_tensorflow_serves_them(programs, folder, tmp_path):
     subprocess.run([sys.executable, "-c", SERVER, str(tmp_path), *KINDS], check=True)
 
     results = dict(np.load(tmp_path / "results.npz"))
-    for kind, program in programs.items():
+    for kind in KINDS:
+        program = programs[kind]
 
         def served(signature, kind=kind):
             start = f"{kind}:{signature}:"
@@ -117,7 +115,8 @@ def test_load_gives_the_answers_of_the_program(kind, programs, folder):
 
 
 def test_the_description_is_inside_and_beside(programs, folder):
-    for kind, program in programs.items():
+    for kind in KINDS:
+        program = programs[kind]
         description = load(folder / kind).description
         assert (description.format, description.precision) == ("saved_model", "float32")
         assert description.outputs == program.description.outputs
@@ -160,10 +159,9 @@ def small_decoder(encoded):
         ("classification", {"decoder": small_decoder}, "8"),
     ],
 )
-def test_a_failed_export_leaves_nothing(kind, options, message, tmp_path):
-    program = make_program(kind)
+def test_a_failed_export_leaves_nothing(kind, options, message, programs, tmp_path):
     with pytest.raises(ValueError, match=message):
-        export_saved_model(program, tmp_path / "out" / "saved", **options)
+        export_saved_model(programs[kind], tmp_path / "out" / "saved", **options)
     assert [path for path in tmp_path.rglob("*") if path.name != "out"] == []
 
 

@@ -6,9 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tiny_programs import make_program, random_images
 
 from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
+from keras_mnv2.deployment.programs import Program
 from keras_mnv2.deployment.staging import staged
 from keras_mnv2.deployment.verification import agreement, sample_images, verify
 
@@ -69,7 +71,8 @@ def program():
 def test_what_differs_from_the_program_is_refused(program):
     description = dataclasses.replace(program.description, format="litert")
     images = random_images(program)
-    assert verify(program, program.predict, description, images) > 0.9999
+    reached, is_telling = verify(program, program.predict, description, images)
+    assert reached > 0.9999 and is_telling
 
     def changed(**changes):
         def run(images):
@@ -107,7 +110,39 @@ def test_of_equal_scores_any_choice_will_do(program):
 
     description = dataclasses.replace(program.description, format="litert")
     assert agreement(description, even.predict(images), run(images)) < 0.9
-    assert verify(even, run, description, images) > 0.9999
+    assert verify(even, run, description, images).agreement > 0.9999
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_constant_answers_prove(count):
+    """A file with the same answers for all images may be one of any other such network."""
+    answers = {
+        "brightness": lambda x: tf.nn.softmax(tf.reduce_mean(x, axis=(1, 2)) / 9),
+        "constant": lambda x: tf.fill([len(x), 3], 1 / 3),
+    }
+    images = sample_images((8, 8), count)
+    for name, network in answers.items():
+        program = Program(lambda x, training, f=network: f(x), lambda y: {"probabilities": y}, ANY)
+        assert verify(program, program.predict, ANY, images) == (1, name == "brightness")
+    classes = {
+        "brightness": lambda x: tf.cast(x[..., 0] > 128, tf.uint8),
+        "constant": lambda x: tf.zeros(x.shape[:3], tf.uint8),
+    }
+    maps = dataclasses.replace(ANY, task="segmentation")
+    for name, network in classes.items():
+        program = Program(lambda x, training, f=network: f(x), lambda y: {"class_map": y}, maps)
+        assert verify(program, program.predict, maps, images) == (1, name == "brightness")
+
+
+def test_detections_without_difference(program):
+    images = random_images(program)
+    description = dataclasses.replace(program.description, format="litert")
+
+    def flat(images, training):
+        return {k: 0 * v for k, v in program.network(images, training=training).items()}
+
+    even = dataclasses.replace(program, network=flat)
+    assert verify(even, even.predict, description, images) == (1, False)
 
 
 def test_sample_images():

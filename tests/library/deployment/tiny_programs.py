@@ -15,6 +15,7 @@ from keras_mnv2.deployment.programs import (
 from keras_mnv2.deployment.verification import agreement
 
 CLASSES = ("ape", "cat", "dog")
+CATEGORY_IDS = (5, 7, 9)
 
 
 def make_program(kind: str) -> Program:
@@ -36,7 +37,7 @@ def make_program(kind: str) -> Program:
         program = segmentation_program(model, CLASSES, kind)
     else:
         model = SSDLite(3, (160, 96, 3), alpha=0.35, class_prior=0.4, bn_momentum=0.0)
-        program = detection_program(model, CLASSES, (5, 7, 9), postprocessing=kind)
+        program = detection_program(model, CLASSES, CATEGORY_IDS, postprocessing=kind)
     random = np.random.default_rng(3)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -113,6 +113,12 @@ def test_a_split_model_is_saved_and_loaded(classifier, tmp_path):
     assert_same_outputs(split, keras.saving.load_model(tmp_path / "split.keras"))
 
 
+@pytest.mark.filterwarnings("error:The structure of:UserWarning")
+def test_an_input_in_a_list_is_one_input(classifier):
+    split = split_expansion(keras.Model([classifier.input], classifier.output), 2)
+    assert_same_outputs(classifier, split)
+
+
 def test_one_group_is_a_copy(classifier):
     copy = split_expansion(classifier, 1)
     assert [x.name for x in copy.layers] == [x.name for x in classifier.layers]

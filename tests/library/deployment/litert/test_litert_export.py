@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_programs import assert_same, make_program, random_images
+from PIL import Image
+from tiny_programs import assert_same, random_images
 
 from keras_mnv2.deployment.description import DeploymentError, Description
+from keras_mnv2.deployment.litert import export as litert_export
 from keras_mnv2.deployment.litert.export import check_operators, export_litert
 from keras_mnv2.deployment.litert.file import operators, parse, read_description, with_description
 from keras_mnv2.deployment.programs import classification_program, detection_program
@@ -22,6 +29,7 @@ litert = pytest.importorskip(
     "ai_edge_litert.interpreter", reason="the runtime is absent: pip install ai-edge-litert"
 )
 
+REPOSITORY = Path(__file__).resolve().parents[4]
 KINDS = ("classification", "class_map", "none", "nms", "custom_op")
 UINT8 = ("class_map", "nms")
 
@@ -68,23 +76,27 @@ OPERATORS = {
 
 
 @pytest.fixture(scope="module")
-def programs():
-    programs = {kind: make_program(kind) for kind in ("classification", "class_map", "none")}
-    for kind in ("nms", "custom_op"):
-        programs[kind] = detection_program(programs["none"].network, postprocessing=kind)
-    return programs
-
-
-@pytest.fixture(scope="module")
 def folder(programs, tmp_path_factory):
     """Folder of a float32 file for each kind, some for uint8."""
     folder = tmp_path_factory.mktemp("exported")
-    for kind, program in programs.items():
+    for kind in KINDS:
         dtype = "uint8" if kind in UINT8 else "float32"
-        export = export_litert(program, folder / f"{kind}.tflite", input_dtype=dtype)
+        export = export_litert(programs[kind], folder / f"{kind}.tflite", input_dtype=dtype)
         assert export.path == folder / f"{kind}.tflite" and export.agreement > 0.9999
         assert export.operators == operators(export.path)
     return folder
+
+
+@pytest.fixture
+def converted_before(folder, monkeypatch):
+    """Exports that follow take this file of `folder`, since a conversion takes seconds."""
+
+    def take(kind):
+        content = (folder / f"{kind}.tflite").read_bytes()
+        monkeypatch.setattr(litert_export, "make_converter", lambda *_, **__: None)
+        monkeypatch.setattr(litert_export, "convert", lambda _: content)
+
+    return take
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,24 +129,41 @@ def test_the_custom_operation_returns_the_same_detections(programs, folder):
     assert_same(program, found, expected)
 
 
-def test_a_dozen_lines_with_nothing_but_numpy_and_the_runtime(programs, folder):
-    program = programs["custom_op"]
-    images = random_images(program, 1)
-    run = litert.Interpreter(str(folder / "custom_op.tflite")).get_signature_runner()
-    found = run(images=images.astype(np.float32))
-    assert {name: value.shape for name, value in found.items()} == {
-        "boxes": (1, 100, 4),
-        "scores": (1, 100),
-        "classes": (1, 100),
-        "num_detections": (1,),
-    }
-    expected = program.predict(images)["scores"]
-    assert found["scores"][0, 0] == pytest.approx(expected[0, 0], abs=1e-5)
+def test_the_lines_of_the_readme_run_without_keras_and_tensorflow(programs, folder, tmp_path):
+    """As they stand there, with a file and a picture of the names that they have there."""
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    (lines,) = [block for block in blocks if "ai_edge_litert" in block]
+    assert len(lines.splitlines()) <= 18
+    target = tmp_path / re.search(r'path = "(.*)"', lines)[1]
+    target.parent.mkdir(parents=True)
+    for ending in ("", ".json"):
+        shutil.copy(folder / f"nms.tflite{ending}", f"{target}{ending}")
+    name = re.search(r'Image.open\("(.*?)"\)', lines)[1]
+    (tmp_path / name).parent.mkdir()
+    shutil.copy(REPOSITORY / name, tmp_path / name)
+    banned = ("tensorflow", "keras", "keras_mnv2", "tasks")
+    program = f"import sys; sys.modules |= dict.fromkeys({banned})\n{lines}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+    height, width = programs["nms"].description.input_size
+    picture = Image.open(REPOSITORY / name).convert("RGB").resize((width, height))
+    expected = programs["nms"].predict(np.asarray(picture)[None])
+    said = [line.split() for line in done.stdout.splitlines()]
+    rows = [
+        (programs["nms"].description.label_names[label], f"{score:.2f}")
+        for label, score in zip(expected["classes"][0], expected["scores"][0], strict=True)
+        if score > 0.6
+    ]
+    assert [score for _, score in rows] == [words[1] for words in said]
+    assert Counter(rows) == Counter((words[0], words[1]) for words in said) and rows
 
 
 def test_the_description_is_inside_and_beside(programs, folder):
-    for kind, program in programs.items():
-        description = load(folder / f"{kind}.tflite").description
+    for kind in KINDS:
+        program, description = programs[kind], load(folder / f"{kind}.tflite").description
         assert description == read_description(folder / f"{kind}.tflite")
         beside = Description.from_json((folder / f"{kind}.tflite.json").read_text())
         assert beside == description
@@ -222,16 +251,17 @@ def test_any_batch_of_raw_outputs(programs, tmp_path):
     assert_same(program, run(images=images.astype(np.float32)), program.predict(images))
 
 
-def test_images_in_which_nothing_is_found_prove_nothing(programs, tmp_path):
+def test_images_in_which_nothing_is_found_prove_nothing(programs, converted_before, tmp_path):
     images = sample_images(programs["nms"].description.input_size)
     threshold = programs["nms"].predict(images)["scores"].max() + 0.02
     program = detection_program(
         programs["none"].network, postprocessing="nms", score_threshold=float(threshold)
     )
-    with pytest.raises(DeploymentError, match="nothing scores more than .* give photos"):
-        export_litert(program, tmp_path / "a.tflite", images=images)
     # By default they are changed until something is found in them.
     assert export_litert(program, tmp_path / "a.tflite").agreement > 0.99
+    converted_before("nms")
+    with pytest.raises(DeploymentError, match="nothing scores more than .* give photos"):
+        export_litert(program, tmp_path / "b.tflite", images=images)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +280,10 @@ def test_images_in_which_nothing_is_found_prove_nothing(programs, tmp_path):
         ("nms", {"batch_size": None}, "one image at a time"),
     ],
 )
-def test_a_failed_export_leaves_everything_as_it_was(kind, options, message, programs, tmp_path):
+def test_a_failed_export_leaves_everything_as_it_was(
+    kind, options, message, programs, converted_before, tmp_path
+):
+    converted_before(kind)
     folder = tmp_path / "folder"
     folder.mkdir()
     path = folder / options.get("path", "a.tflite")
@@ -270,7 +303,8 @@ def test_operations_that_are_not_builtin(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_are_made_but_not_overwritten(programs, tmp_path):
+def test_folders_are_made_but_not_overwritten(programs, converted_before, tmp_path):
+    converted_before("classification")
     export = export_litert(programs["classification"], tmp_path / "new" / "a.tflite")
     assert export.path.is_file()
     (tmp_path / "b.tflite").mkdir()
@@ -305,7 +339,9 @@ def test_foreign_and_damaged_files(folder, tmp_path):
         load(path)
 
 
-def test_other_operations_than_builtin_ones_are_refused(programs, tmp_path, monkeypatch):
+def test_other_operations_than_builtin_ones_are_refused(
+    programs, converted_before, tmp_path, monkeypatch
+):
     flex = Counter({"CONV_2D": 3, "CUSTOM:FlexErf": 1})
     postprocess = "CUSTOM:TFLite_Detection_PostProcess"
     check_operators(Counter({"CONV_2D": 3}), False)
@@ -318,7 +354,8 @@ def test_other_operations_than_builtin_ones_are_refused(programs, tmp_path, monk
     ):
         with pytest.raises(DeploymentError, match=words):
             check_operators(found, wanted)
-    monkeypatch.setattr("keras_mnv2.deployment.litert.export.operators", lambda path: flex)
+    converted_before("classification")
+    monkeypatch.setattr(litert_export, "operators", lambda path: flex)
     with pytest.raises(DeploymentError, match="not builtin in LiteRT: FlexErf"):
         export_litert(programs["classification"], tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())

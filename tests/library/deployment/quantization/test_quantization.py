@@ -10,7 +10,6 @@ from tiny_programs import make_program, random_images
 from keras_mnv2.deployment.description import DeploymentError
 from keras_mnv2.deployment.litert.file import pack, parse
 from keras_mnv2.deployment.litert.tensors import CONVOLUTIONS, operations
-from keras_mnv2.deployment.programs import detection_program
 from keras_mnv2.deployment.quantization import quantize as quantize_module
 from keras_mnv2.deployment.quantization.bias_correction import channel_errors, with_corrected_biases
 from keras_mnv2.deployment.quantization.calibration import calibrated
@@ -29,14 +28,6 @@ pytest.importorskip(
 KINDS = ("classification", "class_map", "none", "nms", "custom_op")
 # Kinds of operations that bring values into 8 bits and back.
 BORDERS = ("QUANTIZE", "DEQUANTIZE")
-
-
-@pytest.fixture(scope="module")
-def programs():
-    programs = {kind: make_program(kind) for kind in ("classification", "class_map", "none")}
-    for kind in ("nms", "custom_op"):
-        programs[kind] = detection_program(programs["none"].network, postprocessing=kind)
-    return programs
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +290,9 @@ def test_the_report_finds_the_layer():
     changed = kernel.numpy()
     changed[..., 0, :] = 60 * np.abs(changed).max()
     kernel.assign(changed)
+    # A branch without any effect but an offset.
+    dead = network.get_layer("block_15_project_BN")
+    dead.gamma.assign(0 * dead.gamma)
 
     images = photos(program)
     found = quantize(program, [images], bias_correction=False)
@@ -312,6 +306,10 @@ def test_the_report_finds_the_layer():
     # Rounding of a sum makes the standard deviation of a uniform distribution.
     add = rows[names.index("block_2_add")]
     assert add.own_error == pytest.approx(12**-0.5, abs=0.03)
+    # Whatever its error is in steps, of its value it is a small part.
+    constant = [row for row in rows if row.is_constant]
+    assert [row.layer for row in constant] == ["block_15_project"]
+    assert constant[0].own_ratio > 30 and not constant[0].is_large
     before, after = (rows[names.index("block_3_expand") + i].ratio for i in (-1, 1))
     assert before > after + 5
     assert worst.ratio <= worst.own_ratio + 0.5
@@ -324,6 +322,13 @@ def test_the_table():
         LayerError("expanded_conv_depthwise", "DEPTHWISE_CONV_2D", 0.0235, 2.79, 2.3, 29.5, 25.6),
     ]
     header, first, second, legend = format_layer_errors(rows).splitlines()
+    constants = [
+        LayerError("dense", "FULLY_CONNECTED", 0.0031, 1.72, 1.72, ratio, ratio, is_constant=True)
+        for ratio in (33.6, 12.0)
+    ]
+    _, *marked, _, explained = format_layer_errors(constants).splitlines()
+    assert [line.rpartition(" <- ")[2] for line in marked] == ["constant", "constant, large"]
+    assert explained.startswith("<- constant:")
     assert [*map(len, (header, first))] == [len(first)] * 2 and header.endswith("dB  dB so far")
     assert first.split() == ["Conv1", "CONV_2D", "0.0235", "0.29", "0.01", "41.5", "40.2"]
     assert second.endswith("25.6 <- large") and len(second) == len(first) + len(" <- large")
