@@ -41,7 +41,7 @@ class MovingAverage(keras.callbacks.Callback):
         self._update = tf.function(self._move)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        if int(self.model.optimizer.iterations) == 0:
+        if self.model.optimizer.iterations.numpy() == 0:
             for variable, average in self._pairs:
                 average.assign(variable)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -79,7 +80,8 @@ def check_tf_config(text: str | None) -> dict[str, Any]:
         cluster, task = config["cluster"], config["task"]
         kind, index = task["type"], task["index"]
         sizes = {job: len(addresses) for job, addresses in cluster.items()}
-        parts = [address.rpartition(":") for job in cluster.values() for address in job]
+        addresses = [address for job in cluster.values() for address in job]
+        wrong = [x for x in addresses if not re.fullmatch(r".+:\d+", x)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"TF_CONFIG={text!r} does not name a cluster and a task ({error!r}){remedy}"
@@ -96,9 +98,9 @@ def check_tf_config(text: str | None) -> dict[str, Any]:
         )
     if sizes.get("chief", 0) > 1:
         raise ValueError(f"TF_CONFIG: there can be one chief only, not {cluster['chief']}")
-    if wrong := [":".join(part) for part in parts if not part[0] or not part[2].isdigit()]:
+    if wrong:
         raise ValueError(f"TF_CONFIG: {wrong[0]!r} is no address, such as 'host0:12345'{remedy}")
-    if len(set(parts)) < len(parts):
+    if len(set(addresses)) < len(addresses):
         raise ValueError(f"TF_CONFIG: the same address twice in the cluster {cluster}{remedy}")
     return config
 

@@ -61,3 +61,20 @@ def test_epochs_and_seeds_differ_in_order():
 def test_an_unknown_split_is_named():
     with pytest.raises(ValueError, match="no split 'holdout'"):
         first(1, dataclasses.replace(RECIPE, train_split="holdout"))
+
+
+@pytest.mark.parametrize("first_step", [0, 4])
+def test_input_pipelines_share_every_batch(first_step):
+    recipe = dataclasses.replace(RECIPE, batch_size=4)
+    whole = first(24, recipe, first_step)
+    parts = [
+        list(seeded_examples(SOURCE, recipe, first_step, context).take(12).as_numpy_iterator())
+        for context in (tf.distribute.InputContext(2, index, 2) for index in range(2))
+    ]
+    for step in range(6):
+        batch = [
+            (int(example), tuple(map(int, seed)))
+            for part in parts
+            for example, seed in part[2 * step : 2 * step + 2]
+        ]
+        assert sorted(batch) == sorted(whole[4 * step : 4 * step + 4])
