@@ -21,6 +21,9 @@ class TrainingRecipe:
     validation_split: str = option("validation", "split to evaluate during training")
     shuffle_buffer: int = option(2048, "encoded images among which the next one is drawn")
     cache: bool = option(False, "keep the encoded images in memory")
+    shard_files: bool = option(
+        False, "of n workers, each reads an n-th of the files, where all read all of them otherwise"
+    )
     evaluation_batch_size: int = option(32, "images a step of evaluation")
 
     height: int = option(224, "input height in pixels")
