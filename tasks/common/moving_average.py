@@ -41,7 +41,7 @@ class MovingAverage(keras.callbacks.Callback):
         self._update = tf.function(self._move)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        if int(self.model.optimizer.iterations) == 0:
+        if self.model.optimizer.iterations.numpy() == 0:
             for variable, average in self._pairs:
                 average.assign(variable)
 
@@ -52,6 +52,10 @@ class MovingAverage(keras.callbacks.Callback):
         share = 1.0 - tf.minimum(self._decay, (1.0 + step) / (10.0 + step))
         for variable, average in self._pairs:
             average.assign(average + share * (variable - average))
+
+    def of(self, variable: keras.Variable) -> keras.Variable:
+        """The average of a variable."""
+        return next(average for averaged, average in self._pairs if averaged is variable)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

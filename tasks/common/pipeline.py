@@ -10,24 +10,41 @@ import tensorflow as tf
 from tasks.common.recipe import TrainingRecipe
 from tasks.datasets.source import Source
 
+# The input pipeline of a training that has one only.
+WHOLE = tf.distribute.InputContext()
 
-def seeded_examples(source: Source, recipe: TrainingRecipe, first_step: int = 0) -> tf.data.Dataset:
+
+def seeded_examples(
+    source: Source,
+    recipe: TrainingRecipe,
+    first_step: int = 0,
+    context: tf.distribute.InputContext = WHOLE,
+) -> tf.data.Dataset:
     """Endless shuffled examples of the training split, encoded, each with a seed of its own.
 
     Order and seeds are functions of the position: augmentation does not depend on the timing of
     threads, and a run that was interrupted sees what it would have seen. To find its place it
     reads at most one epoch of encoded images.
 
+    Of n input pipelines, number i gets the examples i, i + n, ..., so that all together have at
+    each step the batch that one alone would have. Each reads all encoded images and decodes its
+    own. With the recipe's `shard_files` each reads an n-th part of the split, and shuffles that.
+
     Args:
         source: opened data set.
         recipe: decides split, seed, shuffling and caching.
         first_step: steps that an interrupted run has behind it.
+        context: which of how many input pipelines this is.
 
     Returns:
         Dataset of (example, int32 [2] seed).
     """
-    num_examples = source.num_examples(recipe.train_split)
-    in_file_order = source.examples(recipe.train_split, shuffle_files=True, seed=recipe.seed)
+    pipelines, pipeline = context.num_input_pipelines, context.input_pipeline_id
+    split = recipe.train_split
+    if has_own_part := recipe.shard_files and pipelines > 1:
+        split = source.parts(split, pipelines)[pipeline]
+    num_examples = source.num_examples(split)
+    in_file_order = source.examples(split, shuffle_files=True, seed=recipe.seed)
     if recipe.cache:
         in_file_order = in_file_order.cache()
     buffer = min(recipe.shuffle_buffer, num_examples)
@@ -39,14 +56,17 @@ def seeded_examples(source: Source, recipe: TrainingRecipe, first_step: int = 0)
         return in_file_order.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
 
     first_number = first_step * recipe.batch_size
-    first_epoch, seen = divmod(first_number, num_examples)
+    first_here = first_number // pipelines if has_own_part else first_number
+    first_epoch, seen = divmod(first_here, num_examples)
     examples = tf.data.Dataset.counter(first_epoch).flat_map(shuffled).skip(seen)
 
     def pair(number: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.stack([tf.cast(recipe.seed, tf.int64), number]), tf.int32)
 
     seeds = tf.data.Dataset.counter(first_number).map(pair)
-    return tf.data.Dataset.zip(examples, seeds)
+    if has_own_part:
+        return tf.data.Dataset.zip(examples, seeds.shard(pipelines, pipeline))
+    return tf.data.Dataset.zip(examples, seeds).shard(pipelines, pipeline)
 
 
 def map_on_all_cores(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:

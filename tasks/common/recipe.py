@@ -21,6 +21,9 @@ class TrainingRecipe:
     validation_split: str = option("validation", "split to evaluate during training")
     shuffle_buffer: int = option(2048, "encoded images among which the next one is drawn")
     cache: bool = option(False, "keep the encoded images in memory")
+    shard_files: bool = option(
+        False, "of n workers, each reads an n-th of the files, where all read all of them otherwise"
+    )
     evaluation_batch_size: int = option(32, "images a step of evaluation")
 
     height: int = option(224, "input height in pixels")
@@ -37,6 +40,9 @@ class TrainingRecipe:
     )
     freeze_bn: bool = option(False, "keep batch normalization statistics and scales as they are")
     bn_momentum: float = option(0.99, "momentum of the batch normalization statistics")
+    sync_bn: bool = option(
+        False, "batch statistics of all replicas together (--strategy), as one device has them"
+    )
 
     batch_size: int = option(32, "images a step")
     train_steps: int = option(1000, "training steps in all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -153,11 +154,25 @@ def _open_coco_tfrecord(
     categories = next(iter(found.values()), COCO_CATEGORIES)
     category_ids = tuple(categories)
 
-    @functools.cache
-    def count(split: str) -> int:
+    def files_of(split: str | tuple[str, ...]) -> Sequence[str]:
+        if isinstance(split, tuple):  # one of `parts`
+            return split
         if split not in files:
             raise UnknownSplit("only TFDS data sets have slices such as train[:100]")
-        return check_records(files[split], category_ids)
+        return files[split]
+
+    @functools.cache
+    def count(split: str | tuple[str, ...]) -> int:
+        return check_records(files_of(split), category_ids)
+
+    def parts(split: str, number: int) -> list[tuple[str, ...]]:
+        paths = files_of(split)
+        if len(paths) < number:
+            raise ValueError(
+                f"split {split!r} of coco_tfrecord has {len(paths)} files, too few for {number} "
+                "workers with a part each: leave out --shard-files, or write more files"
+            )
+        return [tuple(paths[index::number]) for index in range(number)]
 
     return DetectionSource(
         name="coco_tfrecord",
@@ -166,8 +181,9 @@ def _open_coco_tfrecord(
         splits=tuple(files),
         count=count,
         read=lambda split, shuffle_files, seed: coco_tfrecord.read_examples(
-            files[split], category_ids, shuffle_files=shuffle_files, seed=seed
+            files_of(split), category_ids, shuffle_files=shuffle_files, seed=seed
         ),
+        parts=parts,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -160,7 +161,9 @@ def _open_voc(name: str, builder: tfds.core.DatasetBuilder) -> SegmentationSourc
     )
     splits = splits_of_parts(source.splits)
 
-    def parts(split: str) -> str:
+    def stored(split: Any) -> Any:
+        if not isinstance(split, str):  # what `Source.parts` made of one
+            return split
         terms = [term.strip() for term in split.split("+")]
         for term in terms:
             whole = term.partition("[")[0]
@@ -176,8 +179,9 @@ def _open_voc(name: str, builder: tfds.core.DatasetBuilder) -> SegmentationSourc
     return dataclasses.replace(
         source,
         splits=tuple(splits),
-        count=lambda split: source.count(parts(split)),
-        read=lambda split, shuffle_files, seed: source.read(parts(split), shuffle_files, seed),
+        count=lambda split: source.count(stored(split)),
+        read=lambda split, shuffle_files, seed: source.read(stored(split), shuffle_files, seed),
+        parts=lambda split, count: source.parts(stored(split), count),
     )
 
 

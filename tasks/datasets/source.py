@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +24,8 @@ class Source:
         splits: names of the splits.
         count: examples of a split; raises `UnknownSplit`. Use `num_examples`.
         read: (split, whether to shuffle files, seed) -> elements. Use `examples`.
+        parts: (split, n) -> n parts of it, as equal as may be, which `num_examples` and `examples`
+            take like splits; each is read without the files of the others.
     """
 
     name: str
@@ -31,6 +33,9 @@ class Source:
     splits: tuple[str, ...]
     count: Callable[[str], int] = dataclasses.field(repr=False)
     read: Callable[[str, bool, int | None], tf.data.Dataset] = dataclasses.field(repr=False)
+    parts: Callable[[str, int], Sequence[Any]] = dataclasses.field(
+        default=lambda split, count: tfds.even_splits(split, count), repr=False
+    )
 
     def num_examples(self, split: str) -> int:
         """Examples of the split, e.g. "train", or for TFDS data sets of a slice: "train[:100]".

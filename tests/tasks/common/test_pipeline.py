@@ -61,3 +61,46 @@ def test_epochs_and_seeds_differ_in_order():
 def test_an_unknown_split_is_named():
     with pytest.raises(ValueError, match="no split 'holdout'"):
         first(1, dataclasses.replace(RECIPE, train_split="holdout"))
+
+
+@pytest.mark.parametrize("first_step", [0, 4])
+def test_input_pipelines_share_every_batch(first_step):
+    recipe = dataclasses.replace(RECIPE, batch_size=4)
+    whole = first(24, recipe, first_step)
+    parts = [
+        list(seeded_examples(SOURCE, recipe, first_step, context).take(12).as_numpy_iterator())
+        for context in (tf.distribute.InputContext(2, index, 2) for index in range(2))
+    ]
+    for step in range(6):
+        batch = [
+            (int(example), tuple(map(int, seed)))
+            for part in parts
+            for example, seed in part[2 * step : 2 * step + 2]
+        ]
+        assert sorted(batch) == sorted(whole[4 * step : 4 * step + 4])
+
+
+@pytest.mark.parametrize("first_step", [0, 5])
+def test_own_parts_of_the_files(first_step):
+    """Each worker sees its half again and again, with seeds that nobody else has."""
+    halves = {split: tf.data.Dataset.range(*ends) for split, ends in {0: (0, 3), 1: (3, 6)}.items()}
+    source = dataclasses.replace(
+        SOURCE,
+        count=lambda split: 6 if split == "train" else 3,
+        read=lambda split, shuffle_files, seed: halves[split],
+        parts=lambda split, number: range(number),
+    )
+    recipe = dataclasses.replace(RECIPE, shard_files=True)
+    contexts = [tf.distribute.InputContext(2, index, 2) for index in range(2)]
+    for index, context in enumerate(contexts):
+        found = [
+            (int(example), int(seed[1]))
+            for example, seed in seeded_examples(source, recipe, 0, context).take(12)
+        ]
+        for epoch in range(4):
+            seen = sorted(example for example, _ in found[3 * epoch : 3 * epoch + 3])
+            assert seen == [3 * index, 3 * index + 1, 3 * index + 2]
+        assert [seed for _, seed in found] == list(range(index, 24, 2))
+        resumed = seeded_examples(source, recipe, first_step, context).take(12 - first_step)
+        again = [(int(example), int(seed[1])) for example, seed in resumed]
+        assert again == found[first_step:]

@@ -1,0 +1,92 @@
+"""Program of `test_two_workers.py`: one of two worker processes, told by TF_CONFIG which.
+
+Prints what it finds as JSON in its last line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tasks.classification.results import collect
+from tasks.common.replicated_fit import ReplicatedModel
+from tasks.common.strategy import make_strategy
+from tasks.common.workers import (
+    chief_first,
+    gather,
+    gather_in_order,
+    is_chief,
+    on_chief,
+    share,
+    worker_index,
+)
+
+
+def exchange() -> dict:
+    """The functions of `tasks.common.workers`."""
+    index = worker_index()
+    found = {
+        "share": share(),
+        "chief": is_chief(),
+        "gathered": [x["text"] for x in gather({"text": "ä" * (3 + index), "n": np.arange(index)})],
+        "in order": gather_in_order(list(range(index, 7, 2))),
+        "empty": gather_in_order([5] if index == 0 else []),
+        "on chief": on_chief(lambda: index),
+        "chief first": chief_first(lambda: index),
+    }
+
+    def fail():
+        raise FileNotFoundError(2, "nowhere", "file")
+
+    try:
+        on_chief(fail)
+    except ValueError as error:
+        found["error"] = str(error)
+    # Seven images, of which this worker has its own.
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 7).astype("float32")
+    labels = np.arange(7) % 3
+    mine = slice(index, None, 2)
+    results = collect([(probabilities[mine], labels[mine])], "abc")
+    whole = probabilities[np.arange(7), labels]
+    found["evaluation"] = bool((results.true_probability == whole).all())
+    return found
+
+
+def fit(strategy: tf.distribute.Strategy, left_to_keras: str | None) -> str:
+    """What becomes of `fit` when a part of what `ReplicatedModel` replaces is left to Keras."""
+    own = {left_to_keras: getattr(keras.Model, left_to_keras)} if left_to_keras else {}
+    model_class = type("Partly", (ReplicatedModel,), own)
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        inputs = keras.Input((3,))
+        model = model_class(inputs, keras.layers.Dense(1)(inputs))
+        model.compile(keras.optimizers.SGD(), "mse", jit_compile=False)
+
+        def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            x, y = np.ones((4, 3), "uint8"), np.ones((4, 1), "float32")
+            return tf.data.Dataset.from_tensor_slices((x, y)).batch(2).repeat()
+
+        dataset = strategy.distribute_datasets_from_function(batches)
+        try:
+            model.fit(dataset, steps_per_epoch=2, verbose=0, shuffle=False)
+        except Exception as error:  # of any kind: the test shows it
+            return f"{type(error).__name__}: {error}"
+    return "works"
+
+
+def main() -> None:
+    strategy = make_strategy("multi_worker")
+    with strategy.scope():
+        found = exchange()
+    for part in (None, "_maybe_symbolic_build", "train_step"):
+        found[str(part)] = fit(strategy, part)
+    print(json.dumps(found))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
