@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from unittest import mock
 
 import tensorflow as tf
 
@@ -84,25 +86,50 @@ def color_distortion(image: tf.Tensor, seed: tf.Tensor, kind: str) -> tf.Tensor:
     return tf.image.convert_image_dtype(distorted, tf.uint8, saturate=True)
 
 
-def learned_policy(recipe: ClassificationRecipe) -> Callable[[tf.Tensor], tf.Tensor]:
-    """RandAugment or AutoAugment of tf-models-official, as the recipe says.
+def learned_policy(
+    recipe: ClassificationRecipe,
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """RandAugment or AutoAugment of tf-models-official, as the recipe says: (image, seed) -> image.
 
-    They draw from TensorFlow's global generator: their choices do not follow the recipe's seed
-    alone, but also which thread comes first. All else in a run repeats with the seed.
+    It is for graphs, as in `tf.data`.
     """
     # It takes a second, which only recipes with a policy need to wait.
     from official.vision.ops import augment
 
     if recipe.policy == "autoaugment":
-        return augment.AutoAugment(augmentation_name="v0").distort
+        return _seeded(augment.AutoAugment(augmentation_name="v0").distort)
     # The library's lengths in pixels are meant for the usual input size.
     scale = min(recipe.height, recipe.width) / 224
-    return augment.RandAugment(
+    policy = augment.RandAugment(
         num_layers=recipe.policy_layers,
         magnitude=recipe.policy_magnitude,
         cutout_const=40.0 * scale,
         translate_const=100.0 * scale,
-    ).distort
+    )
+    return _seeded(policy.distort)
+
+
+def _seeded(
+    distort: Callable[[tf.Tensor], tf.Tensor],
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """`distort` with draws that are functions of a seed, so that interrupted runs repeat them.
+
+    The library draws by `tf.random.uniform`, whose numbers depend on the threads and on what was
+    drawn before. While its graph is made, that name stands for a draw from the seed.
+    """
+
+    def seeded(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        numbers = itertools.count()
+
+        @tf.autograph.experimental.do_not_convert
+        def uniform(shape, minval=0, maxval=None, dtype=tf.float32):
+            own = tf.random.experimental.stateless_fold_in(seed, next(numbers))
+            return tf.random.stateless_uniform(shape, own, minval, maxval, dtype)
+
+        with mock.patch.object(tf.random, "uniform", uniform):
+            return distort(image)
+
+    return seeded
 
 
 def mixup(

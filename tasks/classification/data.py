@@ -40,7 +40,7 @@ def training_dataset(
 ) -> tf.data.Dataset:
     """Endless shuffled batches for `fit`.
 
-    The recipe's seed decides order and augmentation, except for what `learned_policy` draws.
+    The recipe's seed decides order and augmentation.
 
     Args:
         source: opened data set.
@@ -59,7 +59,9 @@ def training_dataset(
     def prepare(example: dict[str, tf.Tensor], seed: tf.Tensor):
         label = checked_label(example, num_classes)
         image = random_view(example["image"], recipe, seed)
-        image = distort(image) if distort else image
+        if distort:
+            # Draws that views do not use, as those of mixup below.
+            image = distort(image, tf.random.experimental.stateless_fold_in(seed, 2))
         # The library forgets the shape.
         image = tf.ensure_shape(image, [recipe.height, recipe.width, 3])
         return image, tf.one_hot(label, num_classes), seed

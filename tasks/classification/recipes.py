@@ -155,6 +155,7 @@ def head_phase(recipe: ClassificationRecipe) -> ClassificationRecipe:
 _FREE_FIELDS = (
     *("data_dir", "shuffle_buffer", "cache", "evaluation_batch_size", "evaluate_every"),
     *("height", "width", "alpha", "precision", "jit_compile", "seed"),
+    *("checkpoint_every", "keep_checkpoints", "deterministic"),
 )
 
 

@@ -27,6 +27,7 @@ from tasks.classification.recipes import (
 from tasks.common.atomic_write import write_json
 from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
+from tasks.common.randomness import set_seed
 from tasks.common.run_folder import check_run_folder, open_run_folder
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
@@ -89,7 +90,7 @@ def _check_folders(recipe: ClassificationRecipe) -> None:
 
 
 def _compiled(recipe: ClassificationRecipe, source: ClassificationSource) -> keras.Model:
-    keras.utils.set_random_seed(recipe.seed)
+    set_seed(recipe)
     model = build_model(recipe, len(source.label_names))
     compile_model(model, recipe)
     return model

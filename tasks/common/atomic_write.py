@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,17 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> 
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is one that `write_atomically` had begun when the process was killed."""
+    return re.fullmatch(r"\..*\.\d+\.tmp(\..*)?", path.name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes such files from a folder, into which nothing else may be writing."""
+    for path in filter(is_leftover, folder.glob(".*")):
+        path.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,30 +15,41 @@ import tensorflow as tf
 
 from tasks.common.atomic_write import write_atomically, write_json
 from tasks.common.checkpoints import Checkpoints
+from tasks.common.interruption import Interrupted, Signals
 from tasks.common.moving_average import MovingAverage
+from tasks.common.recipe import TrainingRecipe
+
+
+class NotFiniteError(ValueError):
+    """The loss or a weight is no number any more."""
 
 
 class EvaluateAndSave(keras.callbacks.Callback):
-    """At the end of each epoch evaluates, saves `last.keras`, and `best.keras` if it is best.
+    """Evaluates and writes checkpoints at the steps that the recipe says, and at the last step.
 
-    A checkpoint follows. The `.keras` files hold the bare model, without the optimizer, so that
-    they load wherever keras_mnv2 is imported. All scalar metrics go to TensorBoard, the deciding
-    one to the progress bar as well, and `history.json` gets a row an epoch.
+    `fit` knows nothing of that: it makes all steps in one epoch, so that a run can go on from any
+    step. An evaluation saves `last.keras`, and `best.keras` if it is best: the bare model, without
+    the optimizer, which loads wherever keras_mnv2 is imported. `history.json` gets a row and
+    TensorBoard its scalars. A checkpoint follows; there are others between evaluations, and one
+    before the process ends by a signal.
 
     Args:
         folder: of the run.
         model: as it is to be saved, of the variables that are trained.
         evaluate: returns a dict of metrics of the model as it is now.
         monitor: name of the metric that decides on the best, higher being better.
-        steps_per_epoch: of all epochs but perhaps the last.
+        recipe: tells the steps. With `init_weights` a new run is evaluated before its first step,
+            too: initial weights may be better than what becomes of them.
         checkpoints: of the run; it goes on from the last of them.
         average: its weights are what is evaluated and saved; those of the model if None. Comes
             before this callback.
-        from_start: whether a new run is evaluated before its first step, too: initial weights
-            may be better than what becomes of them.
+        signals: are postponed to the end of a step, and then raise.
 
     Attributes:
-        history: a row for each evaluation, {"step": ..., "loss": ..., metrics}.
+        history: a row for each evaluation, {"step": ..., "loss": mean since the one before,
+            metrics}.
+        first_step: steps that an interrupted run had behind it.
+        step: steps made.
     """
 
     def __init__(
@@ -45,64 +58,110 @@ class EvaluateAndSave(keras.callbacks.Callback):
         model: keras.Model,
         evaluate: Callable[[], dict[str, Any]],
         monitor: str,
-        steps_per_epoch: int,
+        recipe: TrainingRecipe,
         checkpoints: Checkpoints,
         average: MovingAverage | None = None,
-        from_start: bool = False,
+        signals: Signals | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.evaluate, self.monitor = folder, evaluate, monitor
-        self.average, self.checkpoints = average, checkpoints
-        self.steps_per_epoch, self.from_start = steps_per_epoch, from_start
-        self.batches = 0
+        self.recipe, self.checkpoints, self.average = recipe, checkpoints, average
+        self.signals = signals or Signals()
         # A model that was never compiled saves without optimizer and losses.
         self.bare_model = keras.Model(model.inputs, model.output, name=model.name)
-        self.history = checkpoints.restore()
-        self.writer = tf.summary.create_file_writer(str(folder / "tensorboard" / "evaluation"))
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        if self.from_start and not self.history:
-            metrics = self._evaluate_and_save(0, None)
-            print(f"before the first step: {self.monitor} {metrics[self.monitor]:.4f}", flush=True)
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.batches = batch + 1
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not math.isfinite(logs["loss"]):
-            return
-        # Not the optimizer's count, which leaves out the steps that loss scaling skips.
-        step = epoch * self.steps_per_epoch + self.batches
-        metrics = self._evaluate_and_save(step, float(logs["loss"]))
-        logs[self.monitor] = metrics[self.monitor]
-
-    def _evaluate_and_save(self, step: int, loss: float | None) -> dict[str, Any]:
-        with self.average.applied() if self.average else contextlib.nullcontext():
-            write_atomically(self.folder / "last.keras", self.bare_model.save)
-            metrics = self.evaluate()
-            before = [row[self.monitor] for row in self.history]
-            if metrics[self.monitor] > max(before, default=-math.inf):
-                write_atomically(self.folder / "best.keras", self.bare_model.save)
-        self.history.append({"step": step, "loss": loss, **metrics})
-        self.checkpoints.save(step, self.history)
-        write_json(self.folder / "history.json", self.history)
-        with self.writer.as_default(step):
-            for name, value in metrics.items():
-                if isinstance(value, float):
-                    tf.summary.scalar(name, value)
-        return metrics
-
-
-class StopAtStep(keras.callbacks.Callback):
-    """Ends training after exactly `steps` steps, also within an epoch."""
-
-    def __init__(self, steps: int, steps_per_epoch: int) -> None:
-        super().__init__()
-        self.steps, self.steps_per_epoch = steps, steps_per_epoch
+        self.first_step, self.history = checkpoints.restore()
+        self.step = self.first_step
+        self.mean_loss = checkpoints.mean_loss
+        self._mean_loss_then = [variable.numpy() for variable in self.mean_loss.variables]
+        self._saved = (self.step, len(self.history))
+        self._started = time.monotonic()
+        self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.before = epoch * self.steps_per_epoch
+        # `fit` has reset it just now.
+        for variable, value in zip(self.mean_loss.variables, self._mean_loss_then, strict=True):
+            variable.assign(value)
+        self.evaluate_if_due()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self.before + batch + 1 >= self.steps:
-            self.model.stop_training = True
+        # Not the optimizer's count, which leaves out the steps that loss scaling skips.
+        before, self.step = self.step, self.first_step + batch + 1
+        # From here on the state is that after a step until the next one begins.
+        self.signals.postponed = True
+        if not math.isfinite(logs["loss"]):
+            raise NotFiniteError(f"the loss of step {self.step} is {logs['loss']}")
+        self.evaluate_if_due(before)
+        every = self.recipe.checkpoint_every
+        if self.signals.pending is not None or (every and self._passes(every, before)):
+            self._save()
+        self.signals.check()
+
+    def evaluate_if_due(self, before: int | None = None) -> None:
+        """Evaluates unless that is done, or not to be done at this step.
+
+        Args:
+            before: steps made one execution of `fit` ago; one less than now if None.
+        """
+        before = self.step - 1 if before is None else before
+        if self.step == 0:
+            is_due = bool(self.recipe.init_weights)
+        else:
+            is_last = self.step >= self.recipe.train_steps
+            is_due = is_last or self._passes(self.recipe.evaluate_every, before)
+        if is_due and (not self.history or self.history[-1]["step"] < self.step):
+            self._evaluate()
+
+    def _passes(self, every: int, before: int) -> bool:
+        return self.step // every > before // every
+
+    def _evaluate(self) -> None:
+        seconds = time.monotonic() - self._started
+        loss = float(self.mean_loss.result()) if self.step else None
+        try:
+            with self.average.applied() if self.average else contextlib.nullcontext():
+                write_atomically(self.folder / "last.keras", self.bare_model.save)
+                # It may take long, and changes nothing.
+                with self.signals.at_once():
+                    metrics = self.evaluate()
+                before = [row[self.monitor] for row in self.history]
+                if metrics[self.monitor] > max(before, default=-math.inf):
+                    write_atomically(self.folder / "best.keras", self.bare_model.save)
+        except Interrupted:
+            self._save()
+            raise
+        self.history.append({"step": self.step, "loss": loss, **metrics})
+        self.checkpoints.mean_loss.reset_state()
+        self._save()
+        write_json(self.folder / "history.json", self.history)
+        self._report(seconds)
+        self._started = time.monotonic()
+
+    def _save(self) -> None:
+        """Writes a checkpoint of this step, unless there is one."""
+        now = (self.step, len(self.history))
+        if now == self._saved:
+            return
+        if not self.checkpoints.is_finite():
+            raise NotFiniteError(f"after step {self.step} a weight is not finite")
+        self.checkpoints.save(self.step, self.history)
+        self._saved = now
+
+    def _report(self, seconds: float) -> None:
+        row = self.history[-1]
+        with self.writer.as_default(self.step):
+            for name, value in row.items():
+                if isinstance(value, float):
+                    tf.summary.scalar(name, value)
+            tf.summary.scalar("learning_rate", self.checkpoints.model.optimizer.learning_rate)
+        # TensorFlow would write it when it has more, or at the end.
+        self.writer.flush()
+        value = f"{self.monitor} {row[self.monitor]:.4f}"
+        if self.step == 0:
+            print(f"before the first step: {value}", flush=True)
+            return
+        steps = self.step - max([self.first_step, *(row["step"] for row in self.history[:-1])])
+        pace = f", {1e3 * seconds / steps:.0f} ms a step" if steps else ""
+        if sys.stdout.isatty():
+            print()  # after the progress bar
+        of = f"step {self.step} of {self.recipe.train_steps}"
+        print(f"{of}: loss {row['loss']:.4f}, {value}{pace}", flush=True)

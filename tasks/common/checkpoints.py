@@ -9,45 +9,74 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tasks.common.atomic_write import link_or_copy, write_json
 from tasks.common.run_folder import read_json
 
 _FOLDER = "checkpoints"
-_NAME = re.compile(r"step_(\d+)")
+# That of a step at which an evaluation is due may be written before and after it.
+_NAME = re.compile(r"step_(\d+)(_evaluated)?")
 
 
 class Checkpoints:
     """The last checkpoints of a run, of which each is a folder in `folder`/checkpoints.
 
     A checkpoint holds the variables of model (the states of its random layers among them) and
-    optimizer (moving averages among them), the history of the run, and `best.keras` as it was at
-    that time. It is complete or absent, whenever the process is killed: it is written under
-    another name and then renamed. TensorFlow writes the variables with checksums.
+    optimizer (moving averages among them), the mean loss since the last evaluation, the history of
+    the run, and `best.keras` as it was at that time. It is complete or absent, whenever the process
+    is killed: it is written under another name and then renamed. TensorFlow writes the variables
+    with checksums.
 
     Args:
         folder: of the run.
         model: compiled, and complete: variables that are added later are not saved.
         keep: checkpoints to keep, the last ones; the one before the last is there for the case
             that the last is found damaged.
+
+    Attributes:
+        mean_loss: the metric that `fit` shows as "loss".
     """
 
     def __init__(self, folder: Path, model: keras.Model, keep: int = 2) -> None:
-        self.folder, self.keep = folder, keep
+        self.folder, self.model, self.keep = folder, model, keep
         model.optimizer.build(model.trainable_variables)
+        self.mean_loss = next(metric for metric in model.metrics if metric.name == "loss")
+        self._state = [*_state_of(model), *self.mean_loss.variables]
         self._checkpoint = tf.train.Checkpoint(
-            variables=[variable.value for variable in _state_of(model)]
+            variables=[variable.value for variable in self._state]
+        )
+
+    def is_finite(self) -> bool:
+        """Whether there is neither infinity nor NaN in what would be saved."""
+        arrays = (variable.numpy() for variable in self._state)
+        return all(
+            np.isfinite(array).all() for array in arrays if np.issubdtype(array.dtype, np.floating)
         )
 
     def save(self, step: int, history: list[dict[str, Any]]) -> None:
-        """Writes a checkpoint, then removes those that are too old."""
-        target = self.folder / _FOLDER / f"step_{step:09d}"
+        """Writes a checkpoint, then removes those that are too old.
+
+        Args:
+            step: number of steps made.
+            history: rows of the evaluations until now, see `EvaluateAndSave`.
+
+        Raises:
+            OSError: if it cannot be written; there is nothing of it then.
+        """
+        is_evaluated = bool(history) and history[-1]["step"] == step
+        target = self.folder / _FOLDER / f"step_{step:09d}{'_evaluated' * is_evaluated}"
         temporary = target.with_name(f".{target.name}.tmp")
-        # Of a process that was killed.
-        shutil.rmtree(temporary, ignore_errors=True)
+        # Of processes that were killed.
+        for path in target.parent.glob(".*.tmp"):
+            shutil.rmtree(path)
         try:
-            self._checkpoint.write(str(temporary / "variables"))
+            try:
+                self._checkpoint.write(str(temporary / "variables"))
+            except tf.errors.OpError as error:
+                # Some of them mean to `fit` that its data have ended.
+                raise OSError(f"checkpoint {target} cannot be written: {error.message}") from error
             if (self.folder / "best.keras").exists():
                 link_or_copy(self.folder / "best.keras", temporary / "best.keras")
             write_json(temporary / "history.json", history)
@@ -57,20 +86,29 @@ class Checkpoints:
         for path in _all(self.folder)[: -self.keep]:
             shutil.rmtree(path)
 
-    def restore(self) -> list[dict[str, Any]]:
+    def restore(self) -> tuple[int, list[dict[str, Any]]]:
         """Goes back to the last whole checkpoint, if there is one.
 
         Returns:
-            The history of the run until then.
+            The steps made and the history of the run until then.
+
+        Raises:
+            ValueError: if it is of another model or optimizer.
         """
         path = last_checkpoint(self.folder)
         if path is None:
-            return []
-        self._checkpoint.read(str(path / "variables")).assert_consumed()
+            return 0, []
+        try:
+            self._checkpoint.read(str(path / "variables")).assert_consumed()
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"checkpoint {path} does not fit this model, as if another version of this program "
+                "or of Keras had written it: go on with that version, or give another --run-dir"
+            ) from error
         if (path / "best.keras").exists():
             # What was saved after the checkpoint belongs to steps that will be made again.
             link_or_copy(path / "best.keras", self.folder / "best.keras")
-        return read_json(path / "history.json")
+        return _step(path), read_json(path / "history.json")
 
     def remove_all(self) -> None:
         """Removes the checkpoints of a run that has ended."""
@@ -81,6 +119,11 @@ def finished_steps(folder: Path) -> int:
     """Steps that an interrupted run in `folder` has behind it; 0 for a new one."""
     path = last_checkpoint(folder)
     return _step(path) if path else 0
+
+
+def checkpointed_steps(folder: Path) -> list[int]:
+    """Steps of which `folder` has checkpoints, in order; they are not read."""
+    return [_step(path) for path in _all(folder)]
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -101,7 +144,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 def _all(folder: Path) -> list[Path]:
     """Complete checkpoints, the last one last."""
     paths = [path for path in (folder / _FOLDER).glob("*") if _NAME.fullmatch(path.name)]
-    return sorted(paths, key=_step)
+    return sorted(paths, key=lambda path: path.name)
 
 
 def _step(path: Path) -> int:

@@ -12,9 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def option(default: Any, help: str) -> Any:
-    """A recipe field with its default and the sentence that `--help` shows."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def option(default: Any, help: str, decides: bool = True) -> Any:
+    """A recipe field with its default and the sentence that `--help` shows.
+
+    Args:
+        default: value of the field.
+        help: the sentence.
+        decides: whether another value makes another training of it. A run may go on with other
+            values of fields that do not decide.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "decides": decides})
 
 
 def parse_recipe(

@@ -41,6 +41,12 @@ class TrainingRecipe:
     batch_size: int = option(32, "images a step")
     train_steps: int = option(1000, "training steps in all")
     evaluate_every: int = option(500, "steps between two evaluations, each ending in a checkpoint")
+    checkpoint_every: int | None = option(
+        500, "steps between two checkpoints; none for those of evaluations alone", decides=False
+    )
+    keep_checkpoints: int = option(
+        2, "last checkpoints to keep until the run has ended", decides=False
+    )
     optimizer: str = option("sgd", f"one of {', '.join(OPTIMIZERS)}")
     learning_rate: float = option(0.01, "highest learning rate")
     schedule: str = option("cosine", f"of the learning rate: one of {', '.join(SCHEDULES)}")
@@ -67,6 +73,9 @@ class TrainingRecipe:
     precision: str = option("float32", f"one of {', '.join(PRECISIONS)}")
     jit_compile: bool = option(False, "compile the step with XLA; about ten times slower on CPU")
     seed: int = option(0, "of initial weights, order and augmentation")
+    deterministic: bool = option(
+        False, "same bits in every run on the same kind of machine, killed or not", decides=False
+    )
 
     def __post_init__(self) -> None:
         for name in (
@@ -77,12 +86,15 @@ class TrainingRecipe:
             "width",
             "train_steps",
             "evaluate_every",
+            "keep_checkpoints",
             "decay_steps",
         ):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "decay_rate", "decay_power", "epsilon"):
             require(self, name, getattr(self, name) > 0, "above 0")
         require(self, "alpha", 0 < self.alpha < 100, "above 0 and below 100")
+        every = self.checkpoint_every
+        require(self, "checkpoint_every", every is None or every >= 1, "at least 1, or none")
         clip = self.gradient_clip_norm
         require(self, "gradient_clip_norm", clip is None or clip > 0, "above 0, or none")
         require(self, "seed", 0 <= self.seed < 2**31, "at least 0 and below 2**31")

@@ -44,7 +44,7 @@ def for_replicas(recipe: Recipe, replicas: int) -> Recipe:
         value = getattr(recipe, field.name)
         if field.name.endswith("learning_rate") and value is not None:
             changed[field.name] = value * replicas
-        elif field.name.endswith("_steps") or field.name == "evaluate_every":
+        elif field.name.endswith(("_steps", "_every")) and value is not None:
             changed[field.name] = math.ceil(value / replicas)
     if not recipe.warmup_steps:
         steps = int(changed["train_steps"] * _WARMUP_SHARE)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.common.atomic_write import write_json
+from tasks.common.atomic_write import is_leftover, remove_leftovers, write_json
 
 
 class RunFolderError(ValueError):
@@ -34,8 +34,13 @@ def check_run_folder(folder: Path, task: str, recipe: Any) -> None:
     """
     path = folder / "config.json"
     if path.exists():
-        _check_same(_read_configuration(path), _configuration(task, recipe), folder)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        found, wanted = _read_configuration(path), _configuration(task, recipe)
+        for field in dataclasses.fields(recipe):
+            if not field.metadata.get("decides", True):
+                found.pop(field.name, None)
+                wanted.pop(field.name)
+        _check_same(found, wanted, folder)
+    elif folder.exists() and not (folder.is_dir() and all(map(is_leftover, folder.iterdir()))):
         raise RunFolderError(
             f"{folder} is no empty folder and holds no run (no config.json): give another --run-dir"
         )
@@ -48,6 +53,7 @@ def open_run_folder(folder: Path, task: str, recipe: Any) -> None:
         RunFolderError: as `check_run_folder`.
     """
     check_run_folder(folder, task, recipe)
+    remove_leftovers(folder)
     write_json(folder / "config.json", _configuration(task, recipe))
 
 

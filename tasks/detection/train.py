@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
-
 from keras_mnv2.detection import anchors_for
 from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
+from tasks.common.randomness import set_seed
 from tasks.common.run_folder import check_run_folder, open_run_folder
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
@@ -36,7 +35,7 @@ def run(recipe: DetectionRecipe, folder: Path) -> dict:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
     check_run_folder(folder, "detection", recipe)
-    keras.utils.set_random_seed(recipe.seed)
+    set_seed(recipe)
     source = open_source(recipe)
     for split in (recipe.train_split, recipe.validation_split):
         check_has_objects(source, split)

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from keras_mnv2.segmentation import with_output_stride
 from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
+from tasks.common.randomness import set_seed
 from tasks.common.run_folder import check_run_folder, open_run_folder
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
@@ -38,7 +37,7 @@ def run(recipe: SegmentationRecipe, folder: Path) -> dict[str, Any]:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
     check_run_folder(folder, "segmentation", recipe)
-    keras.utils.set_random_seed(recipe.seed)
+    set_seed(recipe)
     source = open_source(recipe)
     for split in (recipe.train_split, recipe.validation_split):
         check_has_labels(source, split)

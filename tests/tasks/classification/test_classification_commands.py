@@ -16,7 +16,7 @@ from recipe_arguments import as_arguments
 from tasks.classification import evaluate, predict, train
 from tasks.classification.data import central_view
 from tasks.classification.recipes import RECIPES, head_phase
-from tasks.common.callbacks import StopAtStep
+from tasks.common.callbacks import EvaluateAndSave
 from tasks.common.run_folder import read_json as read
 
 SHAPES = RECIPES["shapes"]
@@ -103,15 +103,15 @@ def test_fine_tuning_in_two_phases(fine_tuning, tiny_run, tmp_path, monkeypatch,
     folder = tmp_path / "run"
     command = [*as_arguments(fine_tuning, "shapes", SHAPES), "--run-dir", str(folder)]
 
-    stop = StopAtStep.on_train_batch_end
+    go_on = EvaluateAndSave.on_train_batch_end
 
     def cut_off(self, batch, logs=None):
-        if self.steps == 4 and int(self.model.optimizer.iterations) == 3:
+        if self.recipe.train_steps == 4 and int(self.model.optimizer.iterations) == 3:
             raise Accident
-        stop(self, batch, logs)
+        go_on(self, batch, logs)
 
     with monkeypatch.context() as patch, pytest.raises(Accident):
-        patch.setattr(StopAtStep, "on_train_batch_end", cut_off)
+        patch.setattr(EvaluateAndSave, "on_train_batch_end", cut_off)
         train.main(command)
     assert "the classifier alone" in capsys.readouterr().out
     head = read(folder / "head" / "history.json")

@@ -45,7 +45,7 @@ def test_a_restored_run_ends_bit_for_bit_as_an_undisturbed_one(tmp_path):
 
     resumed = compiled()
     average = MovingAverage(resumed, 0.9)
-    assert Checkpoints(tmp_path, resumed).restore() == [{"step": 4, "score": 0.5}]
+    assert Checkpoints(tmp_path, resumed).restore() == (4, [{"step": 4, "score": 0.5}])
     fit(resumed, average, 5, first=4)
     found, expected = state(resumed), state(whole)
     assert len(found) == len(expected) > 20
@@ -68,18 +68,18 @@ def test_random_layers_go_on_too(tmp_path):
 def test_the_last_ones_are_kept_and_the_best_model_with_them(tmp_path):
     model = compiled()
     checkpoints = Checkpoints(tmp_path, model, keep=2)
-    assert finished_steps(tmp_path) == 0 and checkpoints.restore() == []
+    assert finished_steps(tmp_path) == 0 and checkpoints.restore() == (0, [])
     best = tmp_path / "best.keras"
     for step in (5, 10, 15):
         best.unlink(missing_ok=True)
         best.write_bytes(b"best of %d" % step)
         checkpoints.save(step, [{"step": step}])
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert names == ["step_000000010", "step_000000015"]
+    assert names == ["step_000000010_evaluated", "step_000000015_evaluated"]
     best.unlink()
     best.write_bytes(b"of steps that were lost")
     assert finished_steps(tmp_path) == 15
-    assert checkpoints.restore() == [{"step": 15}]
+    assert checkpoints.restore() == (15, [{"step": 15}])
     assert best.read_bytes() == b"best of 15"
     checkpoints.remove_all()
     assert finished_steps(tmp_path) == 0
@@ -105,8 +105,8 @@ def test_a_damaged_one_is_skipped_for_the_one_before(tmp_path, capsys, victim, d
         middle = len(content) // 2
         flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
         path.write_bytes({"truncated": content[:middle], "empty": b"", "changed": flipped}[damage])
-    assert checkpoints.restore() == [{"step": 5}]
-    assert "step_000000010 is damaged" in capsys.readouterr().out
+    assert checkpoints.restore() == (5, [{"step": 5}])
+    assert "step_000000010_evaluated is damaged" in capsys.readouterr().out
     for one, other in zip(state(model), expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -120,9 +120,15 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
         raise tf.errors.ResourceExhaustedError(None, None, "no space left")
 
     monkeypatch.setattr(checkpoints._checkpoint, "write", full)
-    with pytest.raises(tf.errors.ResourceExhaustedError):
+    with pytest.raises(OSError, match="step_000000010 cannot be written: no space left"):
         checkpoints.save(10, [])
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_000000005"]
+
+
+def test_another_model_is_refused(tmp_path):
+    Checkpoints(tmp_path, compiled("adam")).save(5, [])
+    with pytest.raises(ValueError, match="does not fit this model.*another --run-dir"):
+        Checkpoints(tmp_path, compiled("sgd")).restore()
 
 
 def test_a_killed_write_is_no_checkpoint(tmp_path):
