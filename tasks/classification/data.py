@@ -14,7 +14,7 @@ from tasks.classification.augmentation import (
 from tasks.classification.recipes import ClassificationRecipe
 from tasks.common.chance import apply_if, coin
 from tasks.common.images import decode, decode_window, decoded_size, whole_grey_levels
-from tasks.common.pipeline import seeded_examples
+from tasks.common.pipeline import map_on_all_cores, seeded_examples
 from tasks.datasets.classification_source import ClassificationSource, open_classification_source
 
 # Fields of the recipe with the paths of a class_directory.
@@ -78,9 +78,9 @@ def training_dataset(
         )
 
     examples = seeded_examples(source, recipe, first_step)
-    examples = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = map_on_all_cores(examples, prepare)
     batches = examples.batch(recipe.batch_size, drop_remainder=True)
-    return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return map_on_all_cores(batches, finish).prefetch(tf.data.AUTOTUNE)
 
 
 def random_view(encoded: tf.Tensor, recipe: ClassificationRecipe, seed: tf.Tensor) -> tf.Tensor:
@@ -120,7 +120,7 @@ def evaluation_dataset(
     def prepare(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return central_view(example["image"], recipe), checked_label(example, num_classes)
 
-    examples = source.examples(split).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = map_on_all_cores(source.examples(split), prepare)
     return examples.batch(recipe.evaluation_batch_size).prefetch(tf.data.AUTOTUNE)
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_mnv2.detection import encode_targets
 from tasks.common.color import photometric_distortion
 from tasks.common.images import decode, decode_window, decoded_size, whole_grey_levels
-from tasks.common.pipeline import seeded_examples
+from tasks.common.pipeline import map_on_all_cores, seeded_examples
 from tasks.datasets.category_selection import select_categories
 from tasks.datasets.detection_source import DetectionSource, open_detection_source
 from tasks.detection.augmentation import (
@@ -73,7 +73,7 @@ def training_dataset(
         )
         return example["image"], targets
 
-    dataset = examples.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = map_on_all_cores(examples, encode)
     return dataset.batch(recipe.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
@@ -87,10 +87,7 @@ def augmented_examples(
         is_crowd bool [n].
     """
     examples = seeded_examples(source, recipe, first_step)
-    return examples.map(
-        lambda example, seed: augment(example, recipe, seed),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    return map_on_all_cores(examples, lambda example, seed: augment(example, recipe, seed))
 
 
 def decoded(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -149,7 +146,7 @@ def evaluation_dataset(
         }
         return resized(image, recipe), truth
 
-    examples = source.examples(split).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = map_on_all_cores(source.examples(split), prepare)
     return examples.padded_batch(recipe.evaluation_batch_size).prefetch(tf.data.AUTOTUNE)
 
 

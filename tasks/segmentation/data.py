@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tasks.common.color import photometric_distortion
 from tasks.common.images import decode
-from tasks.common.pipeline import seeded_examples
+from tasks.common.pipeline import map_on_all_cores, seeded_examples
 from tasks.datasets.masks import VOID, decode_mask
 from tasks.datasets.segmentation_source import SegmentationSource, open_segmentation_source
 from tasks.segmentation.augmentation import random_crop, random_flip, random_scale
@@ -60,7 +60,7 @@ def training_dataset(
         return augment(decode(example["image"]), decode_mask(example["mask"]), recipe, seed)
 
     examples = seeded_examples(source, recipe, first_step)
-    examples = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = map_on_all_cores(examples, prepare)
     return examples.batch(recipe.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
@@ -95,5 +95,5 @@ def evaluation_dataset(
         image, valid = fit(decode(example["image"]), recipe.size)
         return image, {"mask": example["mask"], "valid": valid}
 
-    examples = source.examples(split).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = map_on_all_cores(source.examples(split), prepare)
     return examples.batch(recipe.evaluation_batch_size).prefetch(tf.data.AUTOTUNE)
