@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_mnv2.distribution import num_replicas
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
@@ -20,9 +22,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Arguments, weights, weight names and results are those of the Keras layer (up to float
     rounding), so either layer loads the other's weights. The fused kernel serves inputs of rank 4
-    with channels last on the TensorFlow backend, in float16, bfloat16 or float32, without mask,
-    synchronisation or renorm; everything else takes Keras's own path. Statistics are float32
-    whatever the input's dtype.
+    with channels last on the TensorFlow backend, in float16, bfloat16 or float32, without mask or
+    renorm; everything else takes Keras's own path, and so does training that is synchronized over
+    several replicas. Statistics are float32 whatever the input's dtype.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -40,6 +42,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not self._is_fusable(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
         if training and self.trainable:
+            if self.synchronized and num_replicas() > 1:
+                return super().call(inputs, training=training)
             return self._fused_training(inputs)
         if training:
             # A frozen layer is differentiated: the fused kernel's gradient would also compute
@@ -55,7 +59,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.axis in (-1, 3)
             and keras.backend.standardize_dtype(inputs.dtype) in _FUSED_DTYPES
             and self.epsilon >= _SMALLEST_FUSED_EPSILON
-            and not self.synchronized
             and not getattr(self, "renorm", False)  # older Keras releases have no renorm
         )
 

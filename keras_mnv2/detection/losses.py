@@ -3,14 +3,17 @@
 Each loss is the sum over all anchors of the batch divided by the number of positive anchors in the
 batch, at least 1 (`normalize_loss_by_num_matches` of the Object Detection API). `call` returns one
 value an image, scaled so that the mean over the batch, Keras's default reduction, is that quotient.
-Under `tf.distribute` the batch is that of one replica, as in the original. Computation is float32
-whatever the dtype of the predictions.
+Under `tf.distribute` the batch is that of all replicas together, so that the gradient is the one
+that a single device would compute; the original counts the positives of each replica. Computation
+is float32 whatever the dtype of the predictions.
 """
 
 from __future__ import annotations
 
 import keras
 from keras import ops
+
+from keras_mnv2.distribution import mean_over_replicas, num_replicas
 
 register = keras.saving.register_keras_serializable(package="keras_mnv2")
 
@@ -150,7 +153,9 @@ class FocalClassificationLoss(keras.losses.Loss):
 def _per_image(per_anchor, num_positives):
     """Losses [B] whose mean is the sum over [B, A] divided by the number of positives."""
     batch_size = ops.cast(ops.shape(per_anchor)[0], "float32")
-    normaliser = ops.maximum(ops.cast(num_positives, "float32"), 1.0)
+    # One positive among all replicas is at least assumed, not one on each.
+    positives = mean_over_replicas(ops.cast(num_positives, "float32"))
+    normaliser = ops.maximum(positives, 1.0 / num_replicas())
     return ops.sum(per_anchor, axis=-1) * (batch_size / normaliser)
 
 

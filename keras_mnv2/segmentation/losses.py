@@ -5,8 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
+from keras_mnv2.distribution import mean_over_replicas
 
 
 @keras.saving.register_keras_serializable(package="keras_mnv2")
@@ -62,7 +61,7 @@ class PixelwiseCrossEntropy(keras.losses.Loss):
             hardest = losses >= _smallest_of_top(losses, self.top_k_percent_pixels)
             counts = ops.logical_and(counts, hardest)
             losses = ops.where(hardest, losses, 0.0)
-        number = _mean_over_replicas(ops.sum(ops.cast(counts, "float32")))
+        number = mean_over_replicas(ops.sum(ops.cast(counts, "float32")))
         return losses * ops.divide_no_nan(ops.cast(_size(losses), "float32"), number)
 
     def get_config(self):
@@ -90,12 +89,3 @@ def _size(x):
     for side in ops.shape(x):
         number *= side
     return number
-
-
-def _mean_over_replicas(value):
-    if keras.backend.backend() != "tensorflow" or tf.distribute.in_cross_replica_context():
-        return value
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return value
-    return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)

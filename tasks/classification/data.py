@@ -14,7 +14,7 @@ from tasks.classification.augmentation import (
 from tasks.classification.recipes import ClassificationRecipe
 from tasks.common.chance import apply_if, coin
 from tasks.common.images import decode, decode_window, decoded_size, whole_grey_levels
-from tasks.common.pipeline import map_on_all_cores, seeded_examples
+from tasks.common.pipeline import WHOLE, map_on_all_cores, seeded_examples
 from tasks.datasets.classification_source import ClassificationSource, open_classification_source
 
 # Fields of the recipe with the paths of a class_directory.
@@ -36,7 +36,10 @@ def open_source(recipe: ClassificationRecipe) -> ClassificationSource:
 
 
 def training_dataset(
-    source: ClassificationSource, recipe: ClassificationRecipe, first_step: int = 0
+    source: ClassificationSource,
+    recipe: ClassificationRecipe,
+    first_step: int = 0,
+    context: tf.distribute.InputContext = WHOLE,
 ) -> tf.data.Dataset:
     """Endless shuffled batches for `fit`.
 
@@ -45,6 +48,8 @@ def training_dataset(
     Args:
         source: opened data set.
         first_step: steps that an interrupted run has behind it, see `seeded_examples`.
+        context: which of how many input pipelines this is, see there; its batches are for one
+            replica.
 
     Returns:
         Dataset of (images uint8 [batch, height, width, 3], labels float32 [batch, classes]); with
@@ -77,9 +82,11 @@ def training_dataset(
             else (images, labels, tf.linalg.matvec(labels, weights))
         )
 
-    examples = seeded_examples(source, recipe, first_step)
+    examples = seeded_examples(source, recipe, first_step, context)
     examples = map_on_all_cores(examples, prepare)
-    batches = examples.batch(recipe.batch_size, drop_remainder=True)
+    batches = examples.batch(
+        context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True
+    )
     return map_on_all_cores(batches, finish).prefetch(tf.data.AUTOTUNE)
 
 
@@ -108,9 +115,18 @@ def central_view(encoded: tf.Tensor, recipe: ClassificationRecipe) -> tf.Tensor:
 
 
 def evaluation_dataset(
-    source: ClassificationSource, recipe: ClassificationRecipe, split: str
+    source: ClassificationSource,
+    recipe: ClassificationRecipe,
+    split: str,
+    share: tuple[int, int] = (1, 0),
 ) -> tf.data.Dataset:
     """Batches for evaluation, in the order of the split, each image once, without distortion.
+
+    Args:
+        source: opened data set.
+        split: of the source.
+        share: (n, i): of n workers that share the split the worker i, which gets the images i,
+            i + n, ...
 
     Returns:
         Dataset of (images uint8 [batch, height, width, 3], labels int32 [batch]).
@@ -120,7 +136,7 @@ def evaluation_dataset(
     def prepare(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return central_view(example["image"], recipe), checked_label(example, num_classes)
 
-    examples = map_on_all_cores(source.examples(split), prepare)
+    examples = map_on_all_cores(source.examples(split).shard(*share), prepare)
     return examples.batch(recipe.evaluation_batch_size).prefetch(tf.data.AUTOTUNE)
 
 

@@ -26,6 +26,7 @@ from tasks.common.console import exit_on_bad_input
 from tasks.common.images import decode
 from tasks.common.pictures import write_picture
 from tasks.common.trained import add_model_arguments, result_name
+from tasks.common.workers import share
 from tasks.datasets.classification_source import ClassificationSource
 
 FIGURES = ("top1", "top5", "balanced_accuracy", "cross_entropy")
@@ -40,7 +41,7 @@ def evaluate(
     classes: np.ndarray | None = None,
     label_names: Sequence[str] | None = None,
 ) -> Results:
-    """Runs a predictor over a split.
+    """Runs a predictor over a split. Workers that train together share the images.
 
     Args:
         predictor: of `make_predictor`, for images of the recipe's size.
@@ -52,7 +53,7 @@ def evaluate(
     """
     if classes is None:
         classes, label_names = np.arange(len(source.label_names)), source.label_names
-    batches = evaluation_dataset(source, recipe, split)
+    batches = evaluation_dataset(source, recipe, split, share())
     said = ((predictor(images).numpy(), classes[labels.numpy()]) for images, labels in batches)
     return collect(said, label_names)
 

@@ -12,6 +12,7 @@ from keras_mnv2.deployment.running import DeployedModel
 from tasks.classification.data import central_view
 from tasks.classification.recipes import ClassificationRecipe
 from tasks.common.exported import output_of
+from tasks.common.replicated_prediction import on_replicas
 
 Predictor = Callable[[tf.Tensor], tf.Tensor]
 
@@ -29,7 +30,7 @@ def make_predictor(model: keras.Model | DeployedModel) -> Predictor:
     def predict(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(images, training=False), tf.float32)
 
-    return tf.function(predict, input_signature=signature)
+    return on_replicas(tf.function(predict, input_signature=signature))
 
 
 def classify(predictor: Predictor, encoded: bytes, recipe: ClassificationRecipe) -> np.ndarray:

@@ -27,6 +27,7 @@ def build_model(recipe: ClassificationRecipe, num_classes: int) -> keras.Model:
         dropout=recipe.dropout,
         include_preprocessing=True,
         bn_momentum=recipe.bn_momentum,
+        bn_synchronized=recipe.sync_bn,
         kernel_regularizer=kernel_regularizer(recipe),
         kernel_initializer=initializer,
     )

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.common.workers import gather_in_order
+
 # Below the smallest float32 probability there is no telling how wrong a classifier is.
 _SMALLEST = 1e-38
 
@@ -77,10 +79,15 @@ class Results:
 def collect(
     batches: Iterable[tuple[np.ndarray, np.ndarray]], label_names: Sequence[str]
 ) -> Results:
-    """Results of (probabilities [batch, n], labels [batch]), batch by batch."""
+    """Results of (probabilities [batch, n], labels [batch]), batch by batch.
+
+    Of workers that train together each has the batches of its share, and all get all results.
+    """
     rows = []
     for probabilities, labels in batches:
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
         each = np.arange(len(labels))
-        rows.append((labels, best, probabilities[each, best[:, 0]], probabilities[each, labels]))
-    return Results(tuple(label_names), *map(np.concatenate, zip(*rows, strict=True)))
+        values = labels, best, probabilities[each, best[:, 0]], probabilities[each, labels]
+        rows += zip(*values, strict=True)
+    columns = zip(*gather_in_order(rows), strict=True)
+    return Results(tuple(label_names), *map(np.stack, columns))

@@ -28,10 +28,13 @@ from tasks.common.atomic_write import write_json
 from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
 from tasks.common.randomness import set_seed
+from tasks.common.replicated_fit import for_fit
 from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.strategy import distributed
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
 from tasks.common.training_command import train_command
+from tasks.common.workers import chief_first, on_chief
 from tasks.datasets.classification_source import ClassificationSource
 
 
@@ -48,9 +51,9 @@ def run(recipe: ClassificationRecipe, folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
-    check_run_folder(folder, "classification", recipe)
+    on_chief(lambda: check_run_folder(folder, "classification", recipe))
     _check_folders(recipe)
-    source = open_source(recipe)
+    source = chief_first(lambda: open_source(recipe))
     for split in (recipe.train_split, recipe.validation_split):
         source.num_examples(split)
     if len(source.label_names) < 2:
@@ -58,21 +61,21 @@ def run(recipe: ClassificationRecipe, folder: Path) -> dict[str, Any]:
             f"data set {source.name} has no other class than {source.label_names[0]!r}: there is "
             "nothing to tell apart; add the pictures of another class"
         )
-    check_labels(folder / "labels.json", labels=source.label_names)
+    on_chief(lambda: check_labels(folder / "labels.json", labels=source.label_names))
     start = recipe
     if recipe.head_steps:
         head = folder / "head"
-        if not (head / "metrics.json").exists():
+        if not on_chief(lambda: (head / "metrics.json").exists()):
             first = head_phase(recipe)
-            check_run_folder(head, "classification", first)
-            model = _compiled(first, source)
-            _open(folder, recipe, source)
+            on_chief(lambda: check_run_folder(head, "classification", first))
+            model = _built(first, source)
+            on_chief(lambda: _open(folder, recipe, source))
             metrics = _fit(model, source, first, head)
             print(f"the classifier alone, in {head}: top1 {metrics['top1']:.4f}")
         start = dataclasses.replace(
             recipe, init_weights=str(head / "best.keras"), backbone_weights=None
         )
-    metrics = _fit(_compiled(start, source), source, recipe, folder)
+    metrics = _fit(_built(start, source), source, recipe, folder)
     published = published_top1(recipe)
     return {**metrics, "published_top1": published} if published else metrics
 
@@ -89,11 +92,9 @@ def _check_folders(recipe: ClassificationRecipe) -> None:
             )
 
 
-def _compiled(recipe: ClassificationRecipe, source: ClassificationSource) -> keras.Model:
+def _built(recipe: ClassificationRecipe, source: ClassificationSource) -> keras.Model:
     set_seed(recipe)
-    model = build_model(recipe, len(source.label_names))
-    compile_model(model, recipe)
-    return model
+    return build_model(recipe, len(source.label_names))
 
 
 def _open(folder: Path, recipe: ClassificationRecipe, source: ClassificationSource) -> None:
@@ -110,16 +111,20 @@ def _open(folder: Path, recipe: ClassificationRecipe, source: ClassificationSour
 def _fit(
     model: keras.Model, source: ClassificationSource, recipe: ClassificationRecipe, folder: Path
 ) -> dict[str, Any]:
+    trainer = for_fit(model)
+    compile_model(trainer, recipe)
     predictor = make_predictor(model)
-    batches = training_dataset(source, recipe, first_step=finished_steps(folder))
-    _open(folder, recipe, source)
+    first_step = on_chief(lambda: finished_steps(folder))
+    batches = distributed(lambda context: training_dataset(source, recipe, first_step, context))
+    on_chief(lambda: _open(folder, recipe, source))
     return train(
-        model,
+        trainer,
         batches,
         recipe,
         folder,
         lambda: evaluate(predictor, source, recipe, recipe.validation_split).metrics(),
         monitor="top1",
+        saved=model,
     )
 
 

@@ -18,6 +18,7 @@ from tasks.common.checkpoints import Checkpoints
 from tasks.common.interruption import Interrupted, Signals
 from tasks.common.moving_average import MovingAverage
 from tasks.common.recipe import TrainingRecipe
+from tasks.common.workers import is_chief, num_workers
 
 
 class NotFiniteError(ValueError):
@@ -31,7 +32,7 @@ class EvaluateAndSave(keras.callbacks.Callback):
     step. An evaluation saves `last.keras`, and `best.keras` if it is best: the bare model, without
     the optimizer, which loads wherever keras_mnv2 is imported. `history.json` gets a row and
     TensorBoard its scalars. A checkpoint follows; there are others between evaluations, and one
-    before the process ends by a signal.
+    before the process ends by a signal. Of several workers all evaluate, and the chief writes.
 
     Args:
         folder: of the run.
@@ -44,6 +45,7 @@ class EvaluateAndSave(keras.callbacks.Callback):
         average: its weights are what is evaluated and saved; those of the model if None. Comes
             before this callback.
         signals: are postponed to the end of a step, and then raise.
+        settle: called before the state is evaluated or saved.
 
     Attributes:
         history: a row for each evaluation, {"step": ..., "loss": mean since the one before,
@@ -62,11 +64,15 @@ class EvaluateAndSave(keras.callbacks.Callback):
         checkpoints: Checkpoints,
         average: MovingAverage | None = None,
         signals: Signals | None = None,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self.folder, self.evaluate, self.monitor = folder, evaluate, monitor
         self.recipe, self.checkpoints, self.average = recipe, checkpoints, average
         self.signals = signals or Signals()
+        self.settle, self.is_chief = settle, is_chief()
+        # What is saved is told by all workers together, so that one cannot save for itself.
+        self.saves_at_signals = num_workers() == 1
         # A model that was never compiled saves without optimizer and losses.
         self.bare_model = keras.Model(model.inputs, model.output, name=model.name)
         self.first_step, self.history = checkpoints.restore()
@@ -75,7 +81,9 @@ class EvaluateAndSave(keras.callbacks.Callback):
         self._mean_loss_then = [variable.numpy() for variable in self.mean_loss.variables]
         self._saved = (self.step, len(self.history))
         self._started = time.monotonic()
-        self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+        self.writer = (
+            tf.summary.create_file_writer(str(folder / "tensorboard")) if self.is_chief else None
+        )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         # `fit` has reset it just now.
@@ -92,7 +100,8 @@ class EvaluateAndSave(keras.callbacks.Callback):
             raise NotFiniteError(f"the loss of step {self.step} is {logs['loss']}")
         self.evaluate_if_due(before)
         every = self.recipe.checkpoint_every
-        if self.signals.pending is not None or (every and self._passes(every, before)):
+        is_asked = self.signals.pending is not None and self.saves_at_signals
+        if is_asked or (every and self._passes(every, before)):
             self._save()
         self.signals.check()
 
@@ -117,30 +126,38 @@ class EvaluateAndSave(keras.callbacks.Callback):
     def _evaluate(self) -> None:
         seconds = time.monotonic() - self._started
         loss = float(self.mean_loss.result()) if self.step else None
+        self.settle()
         try:
             with self.average.applied() if self.average else contextlib.nullcontext():
-                write_atomically(self.folder / "last.keras", self.bare_model.save)
+                self._write_model("last.keras")
                 # It may take long, and changes nothing.
                 with self.signals.at_once():
                     metrics = self.evaluate()
                 before = [row[self.monitor] for row in self.history]
                 if metrics[self.monitor] > max(before, default=-math.inf):
-                    write_atomically(self.folder / "best.keras", self.bare_model.save)
+                    self._write_model("best.keras")
         except Interrupted:
-            self._save()
+            if self.saves_at_signals:
+                self._save()
             raise
         self.history.append({"step": self.step, "loss": loss, **metrics})
         self.checkpoints.mean_loss.reset_state()
         self._save()
-        write_json(self.folder / "history.json", self.history)
-        self._report(seconds)
+        if self.is_chief:
+            write_json(self.folder / "history.json", self.history)
+            self._report(seconds)
         self._started = time.monotonic()
+
+    def _write_model(self, name: str) -> None:
+        if self.is_chief:
+            write_atomically(self.folder / name, self.bare_model.save)
 
     def _save(self) -> None:
         """Writes a checkpoint of this step, unless there is one."""
         now = (self.step, len(self.history))
         if now == self._saved:
             return
+        self.settle()
         if not self.checkpoints.is_finite():
             raise NotFiniteError(f"after step {self.step} a weight is not finite")
         self.checkpoints.save(self.step, self.history)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tasks.common.atomic_write import link_or_copy, write_json
 from tasks.common.run_folder import read_json
+from tasks.common.workers import gather, is_chief, num_workers, on_chief
 
 _FOLDER = "checkpoints"
 # That of a step at which an evaluation is due may be written before and after it.
@@ -27,7 +28,7 @@ class Checkpoints:
     optimizer (moving averages among them), the mean loss since the last evaluation, the history of
     the run, and `best.keras` as it was at that time. It is complete or absent, whenever the process
     is killed: it is written under another name and then renamed. TensorFlow writes the variables
-    with checksums.
+    with checksums. Of several workers the chief writes, but all must call.
 
     Args:
         folder: of the run.
@@ -43,14 +44,15 @@ class Checkpoints:
         self.folder, self.model, self.keep = folder, model, keep
         model.optimizer.build(model.trainable_variables)
         self.mean_loss = next(metric for metric in model.metrics if metric.name == "loss")
-        self._state = [*_state_of(model), *self.mean_loss.variables]
-        self._checkpoint = tf.train.Checkpoint(
-            variables=[variable.value for variable in self._state]
-        )
+        # Of a metric each replica has variables of its own; what is saved is their sum.
+        self._sums = [tf.Variable(variable.numpy()) for variable in self.mean_loss.variables]
+        self._state = [*(variable.value for variable in _state_of(model)), *self._sums]
+        self._checkpoint = tf.train.Checkpoint(variables=self._state)
 
     def is_finite(self) -> bool:
         """Whether there is neither infinity nor NaN in what would be saved."""
-        arrays = (variable.numpy() for variable in self._state)
+        self._add_up()
+        arrays = [variable.numpy() for variable in self._state]
         return all(
             np.isfinite(array).all() for array in arrays if np.issubdtype(array.dtype, np.floating)
         )
@@ -65,6 +67,9 @@ class Checkpoints:
         Raises:
             OSError: if it cannot be written; there is nothing of it then.
         """
+        self._add_up()
+        if not is_chief():
+            return
         is_evaluated = bool(history) and history[-1]["step"] == step
         target = self.folder / _FOLDER / f"step_{step:09d}{'_evaluated' * is_evaluated}"
         temporary = target.with_name(f".{target.name}.tmp")
@@ -87,7 +92,7 @@ class Checkpoints:
             shutil.rmtree(path)
 
     def restore(self) -> tuple[int, list[dict[str, Any]]]:
-        """Goes back to the last whole checkpoint, if there is one.
+        """Goes back to the last whole checkpoint, if there is one; all workers to the chief's.
 
         Returns:
             The steps made and the history of the run until then.
@@ -95,6 +100,16 @@ class Checkpoints:
         Raises:
             ValueError: if it is of another model or optimizer.
         """
+        made = on_chief(self._restore)
+        if num_workers() > 1:
+            values = [variable.numpy() for variable in self._state] if is_chief() else None
+            for variable, value in zip(self._state, gather(values)[0], strict=True):
+                variable.assign(value)
+        for variable, value in zip(self.mean_loss.variables, self._sums, strict=True):
+            variable.assign(value)
+        return made
+
+    def _restore(self) -> tuple[int, list[dict[str, Any]]]:
         path = last_checkpoint(self.folder)
         if path is None:
             return 0, []
@@ -109,6 +124,10 @@ class Checkpoints:
             # What was saved after the checkpoint belongs to steps that will be made again.
             link_or_copy(path / "best.keras", self.folder / "best.keras")
         return _step(path), read_json(path / "history.json")
+
+    def _add_up(self) -> None:
+        for total, variable in zip(self._sums, self.mean_loss.variables, strict=True):
+            total.assign(variable.numpy())
 
     def remove_all(self) -> None:
         """Removes the checkpoints of a run that has ended."""

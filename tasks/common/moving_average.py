@@ -53,6 +53,10 @@ class MovingAverage(keras.callbacks.Callback):
         for variable, average in self._pairs:
             average.assign(average + share * (variable - average))
 
+    def of(self, variable: keras.Variable) -> keras.Variable:
+        """The average of a variable."""
+        return next(average for averaged, average in self._pairs if averaged is variable)
+
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """Within it the model has the averaged weights."""

@@ -10,18 +10,31 @@ import tensorflow as tf
 from tasks.common.recipe import TrainingRecipe
 from tasks.datasets.source import Source
 
+# The input pipeline of a training that has one only.
+WHOLE = tf.distribute.InputContext()
 
-def seeded_examples(source: Source, recipe: TrainingRecipe, first_step: int = 0) -> tf.data.Dataset:
+
+def seeded_examples(
+    source: Source,
+    recipe: TrainingRecipe,
+    first_step: int = 0,
+    context: tf.distribute.InputContext = WHOLE,
+) -> tf.data.Dataset:
     """Endless shuffled examples of the training split, encoded, each with a seed of its own.
 
     Order and seeds are functions of the position: augmentation does not depend on the timing of
     threads, and a run that was interrupted sees what it would have seen. To find its place it
     reads at most one epoch of encoded images.
 
+    Of n input pipelines, number i gets the examples i, i + n, ..., so that all together have at
+    each step the batch that one alone would have. Each reads all encoded images and decodes its
+    own.
+
     Args:
         source: opened data set.
         recipe: decides split, seed, shuffling and caching.
         first_step: steps that an interrupted run has behind it.
+        context: which of how many input pipelines this is.
 
     Returns:
         Dataset of (example, int32 [2] seed).
@@ -46,7 +59,8 @@ def seeded_examples(source: Source, recipe: TrainingRecipe, first_step: int = 0)
         return tf.cast(tf.stack([tf.cast(recipe.seed, tf.int64), number]), tf.int32)
 
     seeds = tf.data.Dataset.counter(first_number).map(pair)
-    return tf.data.Dataset.zip(examples, seeds)
+    numbered = tf.data.Dataset.zip(examples, seeds)
+    return numbered.shard(context.num_input_pipelines, context.input_pipeline_id)
 
 
 def map_on_all_cores(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:

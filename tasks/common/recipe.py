@@ -37,6 +37,9 @@ class TrainingRecipe:
     )
     freeze_bn: bool = option(False, "keep batch normalization statistics and scales as they are")
     bn_momentum: float = option(0.99, "momentum of the batch normalization statistics")
+    sync_bn: bool = option(
+        False, "batch statistics of all replicas together (--strategy), as one device has them"
+    )
 
     batch_size: int = option(32, "images a step")
     train_steps: int = option(1000, "training steps in all")

@@ -16,7 +16,9 @@ from tasks.common.checkpoints import Checkpoints
 from tasks.common.interruption import Signals
 from tasks.common.moving_average import MovingAverage
 from tasks.common.recipe import TrainingRecipe
+from tasks.common.replica_statistics import statistics_averager
 from tasks.common.stopped import explained
+from tasks.common.workers import is_chief
 
 
 def train(
@@ -32,6 +34,7 @@ def train(
 
     An interrupted run of the same configuration goes on after its last checkpoint, with model,
     optimizer, moving average, schedule, random layers, mean loss and history as they were then.
+    Of several workers, the chief alone reads and writes the run folder; all return the same.
 
     Args:
         model: compiled.
@@ -56,22 +59,32 @@ def train(
     checkpoints = Checkpoints(folder, model, recipe.keep_checkpoints)
     with Signals() as signals:
         saver = EvaluateAndSave(
-            folder, saved or model, evaluate, monitor, recipe, checkpoints, average, signals
+            folder,
+            saved or model,
+            evaluate,
+            monitor,
+            recipe,
+            checkpoints,
+            average,
+            signals,
+            settle=statistics_averager(model, average),
         )
-        if saver.first_step:
+        if saver.first_step and is_chief():
             print(f"going on after step {saver.first_step} of {recipe.train_steps}", flush=True)
         with explained(folder, recipe, saver):
             if saver.step < recipe.train_steps:
                 model.fit(
                     dataset,
                     steps_per_epoch=recipe.train_steps - saver.step,
-                    verbose=1 if sys.stdout.isatty() else 0,
+                    verbose=1 if sys.stdout.isatty() and is_chief() else 0,
                     shuffle=False,  # the data set is shuffled already
                     callbacks=[*([average] if average else []), saver],
                 )
             # It is where the process ended in the last evaluation.
             saver.evaluate_if_due()
             best = max(saver.history, key=lambda row: row[monitor])
-            write_json(folder / "metrics.json", best)
-    checkpoints.remove_all()
+            if is_chief():
+                write_json(folder / "metrics.json", best)
+    if is_chief():
+        checkpoints.remove_all()
     return best

@@ -11,6 +11,8 @@ from tasks.common.command_line import parse_recipe
 from tasks.common.recipe import TrainingRecipe
 from tasks.common.replicas import for_replicas
 from tasks.common.run_folder import check_run_folder
+from tasks.common.strategy import STRATEGIES, check_recipe, make_strategy
+from tasks.common.workers import is_chief, on_chief, told_of_lost_workers
 
 
 def train_command(
@@ -40,18 +42,42 @@ def train_command(
     )
     recipe = for_replicas(recipe, arguments.replicas)
     folder = Path(arguments.run_dir)
-    if (folder / "metrics.json").exists():
-        check_run_folder(folder, task, recipe)
-        print(f"{folder} already holds this run, finished; give another --run-dir to train again")
+    strategy = make_strategy(arguments.strategy)
+    check_recipe(recipe, strategy)
+    with strategy.scope(), told_of_lost_workers():
+        metrics = _run(task, recipe, folder, run)
+        is_reported = metrics is not None and is_chief()
+    if not is_reported:
         return
-    metrics = run(recipe, folder)
     print(f"best checkpoint, on split {recipe.validation_split}:")
     print_metrics(metrics)
     print(f"checkpoints, metrics and TensorBoard logs: {folder}")
 
 
+def _run(
+    task: str,
+    recipe: TrainingRecipe,
+    folder: Path,
+    run: Callable[[Any, Path], dict[str, Any]],
+) -> dict[str, Any] | None:
+    """What `run` returns; None for a run that has been finished before."""
+    if on_chief(lambda: (folder / "metrics.json").exists()):
+        on_chief(lambda: check_run_folder(folder, task, recipe))
+        print(f"{folder} already holds this run, finished; give another --run-dir to train again")
+        return None
+    return run(recipe, folder)
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-dir", required=True, help="folder for checkpoints, logs and metrics")
+    parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default="none",
+        help="share each batch among devices: mirrored: all GPUs of this machine; multi_worker: "
+        "the processes that TF_CONFIG names, each started with this command; tpu: see "
+        "docs/scaling.md [none]",
+    )
     parser.add_argument(
         "--replicas",
         type=int,

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_mnv2.detection import encode_targets
 from tasks.common.color import photometric_distortion
 from tasks.common.images import decode, decode_window, decoded_size, whole_grey_levels
-from tasks.common.pipeline import map_on_all_cores, seeded_examples
+from tasks.common.pipeline import WHOLE, map_on_all_cores, seeded_examples
 from tasks.datasets.category_selection import select_categories
 from tasks.datasets.detection_source import DetectionSource, open_detection_source
 from tasks.detection.augmentation import (
@@ -52,7 +52,11 @@ def check_has_objects(source: DetectionSource, split: str) -> None:
 
 
 def training_dataset(
-    source: DetectionSource, recipe: DetectionRecipe, anchors: np.ndarray, first_step: int = 0
+    source: DetectionSource,
+    recipe: DetectionRecipe,
+    anchors: np.ndarray,
+    first_step: int = 0,
+    context: tf.distribute.InputContext = WHOLE,
 ) -> tf.data.Dataset:
     """Endless shuffled batches for `fit`; the recipe's seed decides order and augmentation.
 
@@ -60,12 +64,14 @@ def training_dataset(
         source: opened data set.
         anchors: float32 [A, 4] of the model.
         first_step: steps that an interrupted run has behind it, see `seeded_examples`.
+        context: which of how many input pipelines this is, see there; its batches are for one
+            replica.
 
     Returns:
         Dataset of (images uint8 [batch, height, width, 3], targets as `encode_targets` gives
         them, with a leading batch axis).
     """
-    examples = augmented_examples(source, recipe, first_step)
+    examples = augmented_examples(source, recipe, first_step, context)
 
     def encode(example: dict[str, tf.Tensor]):
         targets = encode_targets(
@@ -74,11 +80,16 @@ def training_dataset(
         return example["image"], targets
 
     dataset = map_on_all_cores(examples, encode)
-    return dataset.batch(recipe.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return dataset.batch(
+        context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True
+    ).prefetch(tf.data.AUTOTUNE)
 
 
 def augmented_examples(
-    source: DetectionSource, recipe: DetectionRecipe, first_step: int = 0
+    source: DetectionSource,
+    recipe: DetectionRecipe,
+    first_step: int = 0,
+    context: tf.distribute.InputContext = WHOLE,
 ) -> tf.data.Dataset:
     """Endless shuffled examples, augmented and resized, before targets are encoded.
 
@@ -86,7 +97,7 @@ def augmented_examples(
         Dataset of dicts: image uint8 [height, width, 3], boxes float32 [n, 4], labels int32 [n],
         is_crowd bool [n].
     """
-    examples = seeded_examples(source, recipe, first_step)
+    examples = seeded_examples(source, recipe, first_step, context)
     return map_on_all_cores(examples, lambda example, seed: augment(example, recipe, seed))
 
 
@@ -126,9 +137,18 @@ def augment(
 
 
 def evaluation_dataset(
-    source: DetectionSource, recipe: DetectionRecipe, split: str
+    source: DetectionSource,
+    recipe: DetectionRecipe,
+    split: str,
+    share: tuple[int, int] = (1, 0),
 ) -> tf.data.Dataset:
     """Batches for evaluation, in the order of the split, each image once, without distortion.
+
+    Args:
+        source: opened data set.
+        split: of the source.
+        share: (n, i): of n workers that share the split the worker i, which gets the images i,
+            i + n, ...
 
     Returns:
         Dataset of (images uint8 [batch, height, width, 3], truth), truth being a dict of
@@ -146,7 +166,7 @@ def evaluation_dataset(
         }
         return resized(image, recipe), truth
 
-    examples = map_on_all_cores(source.examples(split), prepare)
+    examples = map_on_all_cores(source.examples(split).shard(*share), prepare)
     return examples.padded_batch(recipe.evaluation_batch_size).prefetch(tf.data.AUTOTUNE)
 
 

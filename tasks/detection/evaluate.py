@@ -16,6 +16,7 @@ from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
 from tasks.common.pictures import contact_sheet, write_picture
 from tasks.common.trained import add_model_arguments, result_name
+from tasks.common.workers import gather_in_order, share
 from tasks.datasets.detection_source import DetectionSource
 from tasks.detection.coco_evaluation import METRICS, CocoEvaluator
 from tasks.detection.data import decoded, evaluation_dataset, open_source
@@ -31,6 +32,8 @@ def evaluate(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Runs `detector` over a split and has the COCO API judge it.
 
+    Workers that train together share the images, and all get the result.
+
     Args:
         detector: of `make_detector`, with the recipe's input size.
         source: opened data set.
@@ -39,20 +42,25 @@ def evaluate(
     Returns:
         Metrics as `CocoEvaluator.evaluate` names them, and the detections as COCO results.
     """
-    evaluator = CocoEvaluator(source.category_ids, source.label_names)
-    for images, truth in evaluation_dataset(source, recipe, split):
+    mine = []
+    for images, truth in evaluation_dataset(source, recipe, split, share()):
         truth = {key: value.numpy() for key, value in truth.items()}
+        found = detector(images)
         for row, count in enumerate(truth["num_objects"]):
-            evaluator.add_ground_truth(
+            objects = (
                 truth["image_id"][row],
                 *truth["size"][row],
                 *(truth[key][row][:count] for key in ("boxes", "labels", "areas", "is_crowd")),
             )
-        found = detector(images)
-        evaluator.add_detections(
-            truth["image_id"],
-            *(found[key] for key in ("boxes", "scores", "classes", "num_detections")),
-        )
+            detections = [
+                found[key][row : row + 1]
+                for key in ("boxes", "scores", "classes", "num_detections")
+            ]
+            mine.append((objects, detections))
+    evaluator = CocoEvaluator(source.category_ids, source.label_names)
+    for objects, detections in gather_in_order(mine):
+        evaluator.add_ground_truth(*objects)
+        evaluator.add_detections([objects[0]], *detections)
     return evaluator.evaluate(), evaluator.results()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_mnv2.deployment.running import DeployedModel
 from keras_mnv2.detection import (
@@ -20,6 +21,7 @@ from keras_mnv2.detection import (
 from keras_mnv2.weights import COCO_CATEGORIES
 from tasks.common.network import check_initial_weights, initialize, kernel_regularizer
 from tasks.common.optimization import make_optimizer
+from tasks.common.replicated_prediction import on_replicas
 from tasks.detection.recipes import DetectionRecipe
 
 Detector = Callable[[Any], dict[str, np.ndarray]]
@@ -36,6 +38,7 @@ def build_model(recipe: DetectionRecipe, label_names: Sequence[str]) -> keras.Mo
         backbone_weights=recipe.backbone_weights,
         class_prior=recipe.class_prior,
         bn_momentum=recipe.bn_momentum,
+        bn_synchronized=recipe.sync_bn,
         kernel_regularizer=kernel_regularizer(recipe),
     )
     is_coco = recipe.init_weights == "coco"
@@ -78,7 +81,18 @@ def make_detector(model: keras.Model | DeployedModel, recipe: DetectionRecipe) -
         "max_detections": recipe.max_detections,
     }
     if not isinstance(model, DeployedModel):
-        return detector(model, **options).predict_on_batch
+        finder = detector(model, **options)
+        signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
+        # Not predict_on_batch, which has every replica of a strategy do all of the batch.
+        find = on_replicas(
+            tf.function(lambda images: finder(images, training=False), input_signature=signature)
+        )
+
+        def detect_with_network(images: Any) -> dict[str, np.ndarray]:
+            found = find(tf.cast(images, tf.uint8))
+            return {name: value.numpy() for name, value in found.items()}
+
+        return detect_with_network
     if model.description.postprocessing != "none":
         return lambda images: model(np.asarray(images))
     postprocess = DetectionPostprocessing(

@@ -15,10 +15,13 @@ from keras_mnv2.detection import anchors_for
 from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
 from tasks.common.randomness import set_seed
+from tasks.common.replicated_fit import for_fit
 from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.strategy import distributed
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
 from tasks.common.training_command import train_command
+from tasks.common.workers import chief_first, on_chief
 from tasks.detection.data import check_has_objects, open_source, training_dataset
 from tasks.detection.evaluate import evaluate, print_metrics
 from tasks.detection.model import build_model, compile_model, make_detector
@@ -34,28 +37,35 @@ def run(recipe: DetectionRecipe, folder: Path) -> dict:
     Raises:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
-    check_run_folder(folder, "detection", recipe)
+    on_chief(lambda: check_run_folder(folder, "detection", recipe))
     set_seed(recipe)
-    source = open_source(recipe)
+    source = chief_first(lambda: open_source(recipe))
     for split in (recipe.train_split, recipe.validation_split):
         check_has_objects(source, split)
     labels = {"labels": source.label_names, "category_ids": source.category_ids}
-    check_labels(folder / "labels.json", **labels)
+    on_chief(lambda: check_labels(folder / "labels.json", **labels))
     model = build_model(recipe, source.label_names)
-    compile_model(model, recipe)
+    trainer = for_fit(model)
+    compile_model(trainer, recipe)
     detector = make_detector(model, recipe)
-    batches = training_dataset(
-        source, recipe, anchors_for(model), first_step=finished_steps(folder)
+    first_step = on_chief(lambda: finished_steps(folder))
+    batches = distributed(
+        lambda context: training_dataset(source, recipe, anchors_for(model), first_step, context)
     )
-    open_run_folder(folder, "detection", recipe)
-    write_labels(folder / "labels.json", **labels)
+
+    def open_folder() -> None:
+        open_run_folder(folder, "detection", recipe)
+        write_labels(folder / "labels.json", **labels)
+
+    on_chief(open_folder)
     return train(
-        model,
+        trainer,
         batches,
         recipe,
         folder,
         lambda: evaluate(detector, source, recipe, recipe.validation_split)[0],
         monitor="AP",
+        saved=model,
     )
 
 

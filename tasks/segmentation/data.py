@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tasks.common.color import photometric_distortion
 from tasks.common.images import decode
-from tasks.common.pipeline import map_on_all_cores, seeded_examples
+from tasks.common.pipeline import WHOLE, map_on_all_cores, seeded_examples
 from tasks.datasets.masks import VOID, decode_mask
 from tasks.datasets.segmentation_source import SegmentationSource, open_segmentation_source
 from tasks.segmentation.augmentation import random_crop, random_flip, random_scale
@@ -44,13 +44,18 @@ def check_has_labels(source: SegmentationSource, split: str) -> None:
 
 
 def training_dataset(
-    source: SegmentationSource, recipe: SegmentationRecipe, first_step: int = 0
+    source: SegmentationSource,
+    recipe: SegmentationRecipe,
+    first_step: int = 0,
+    context: tf.distribute.InputContext = WHOLE,
 ) -> tf.data.Dataset:
     """Endless shuffled batches for `fit`; the recipe's seed decides order and augmentation.
 
     Args:
         source: opened data set.
         first_step: steps that an interrupted run has behind it, see `seeded_examples`.
+        context: which of how many input pipelines this is, see there; its batches are for one
+            replica.
 
     Returns:
         Dataset of (images uint8 [batch, *crop_size, 3], masks uint8 [batch, *crop_size, 1]).
@@ -59,9 +64,11 @@ def training_dataset(
     def prepare(example: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augment(decode(example["image"]), decode_mask(example["mask"]), recipe, seed)
 
-    examples = seeded_examples(source, recipe, first_step)
+    examples = seeded_examples(source, recipe, first_step, context)
     examples = map_on_all_cores(examples, prepare)
-    return examples.batch(recipe.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return examples.batch(
+        context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True
+    ).prefetch(tf.data.AUTOTUNE)
 
 
 def augment(
@@ -81,9 +88,18 @@ def augment(
 
 
 def evaluation_dataset(
-    source: SegmentationSource, recipe: SegmentationRecipe, split: str
+    source: SegmentationSource,
+    recipe: SegmentationRecipe,
+    split: str,
+    share: tuple[int, int] = (1, 0),
 ) -> tf.data.Dataset:
     """Batches for evaluation, in the order of the split, each image once, without distortion.
+
+    Args:
+        source: opened data set.
+        split: of the source.
+        share: (n, i): of n workers that share the split the worker i, which gets the images i,
+            i + n, ...
 
     Returns:
         Dataset of (images uint8 [batch, height, width, 3], truth), truth being a dict of mask
@@ -95,5 +111,5 @@ def evaluation_dataset(
         image, valid = fit(decode(example["image"]), recipe.size)
         return image, {"mask": example["mask"], "valid": valid}
 
-    examples = map_on_all_cores(source.examples(split), prepare)
+    examples = map_on_all_cores(source.examples(split).shard(*share), prepare)
     return examples.batch(recipe.evaluation_batch_size).prefetch(tf.data.AUTOTUNE)

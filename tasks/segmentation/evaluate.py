@@ -17,6 +17,7 @@ from tasks.common.console import exit_on_bad_input
 from tasks.common.images import decode
 from tasks.common.pictures import contact_sheet, write_picture
 from tasks.common.trained import add_model_arguments, result_name
+from tasks.common.workers import gather, share
 from tasks.datasets.masks import decode_mask
 from tasks.datasets.segmentation_source import SegmentationSource
 from tasks.segmentation.data import evaluation_dataset, open_source
@@ -39,6 +40,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Runs a predictor over a split and compares at each image's original resolution.
 
+    Workers that train together share the images, and all get the result.
+
     Args:
         predictor: of `make_predictor`, for images of the recipe's size.
         source: opened data set.
@@ -48,11 +51,12 @@ def evaluate(
         Metrics as `ConfusionMatrix.metrics` names them.
     """
     confusion = ConfusionMatrix(source.label_names)
-    for images, truth in evaluation_dataset(source, recipe, split):
+    for images, truth in evaluation_dataset(source, recipe, split, share()):
         class_maps = predictor(images).numpy()
         for class_map, mask, valid in zip(class_maps, truth["mask"], truth["valid"], strict=True):
             mask = decode_mask(mask).numpy()[..., 0]
             confusion.add(mask, at_original_size(class_map, valid.numpy(), mask.shape))
+    confusion.matrix = sum(gather(confusion.matrix))
     return confusion.metrics()
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from keras_mnv2.deployment.running import DeployedModel
 from keras_mnv2.segmentation import AlignCornersResizing, with_output_stride
 from tasks.common.exported import output_of
+from tasks.common.replicated_prediction import on_replicas
 from tasks.segmentation.geometry import fit
 from tasks.segmentation.mean_iou import VOID
 
@@ -107,7 +108,7 @@ def _compiled(predict: Predictor) -> Predictor:
         signature = [tf.TensorSpec((None, height, width, 3), tf.uint8)]
         return tf.function(predict, input_signature=signature)
 
-    return lambda images: graph(*images.shape[1:3])(images)
+    return on_replicas(lambda images: graph(*images.shape[1:3])(images))
 
 
 def segment(predictor: Predictor, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

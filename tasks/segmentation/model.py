@@ -25,6 +25,7 @@ def build_model(recipe: SegmentationRecipe, num_classes: int) -> keras.Model:
         dropout=recipe.dropout,
         backbone_weights=recipe.backbone_weights,
         bn_momentum=recipe.bn_momentum,
+        bn_synchronized=recipe.sync_bn,
         head_bn_momentum=recipe.head_bn_momentum,
         kernel_regularizer=kernel_regularizer(recipe),
     )

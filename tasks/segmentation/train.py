@@ -16,10 +16,13 @@ from keras_mnv2.segmentation import with_output_stride
 from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
 from tasks.common.randomness import set_seed
+from tasks.common.replicated_fit import for_fit
 from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.strategy import distributed
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
 from tasks.common.training_command import train_command
+from tasks.common.workers import chief_first, on_chief
 from tasks.segmentation.data import check_has_labels, open_source, training_dataset
 from tasks.segmentation.evaluate import evaluate, print_metrics
 from tasks.segmentation.inference import make_predictor
@@ -36,14 +39,14 @@ def run(recipe: SegmentationRecipe, folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
-    check_run_folder(folder, "segmentation", recipe)
+    on_chief(lambda: check_run_folder(folder, "segmentation", recipe))
     set_seed(recipe)
-    source = open_source(recipe)
+    source = chief_first(lambda: open_source(recipe))
     for split in (recipe.train_split, recipe.validation_split):
         check_has_labels(source, split)
-    check_labels(folder / "labels.json", labels=source.label_names)
+    on_chief(lambda: check_labels(folder / "labels.json", labels=source.label_names))
     model = build_model(recipe, len(source.label_names))
-    trainer = at_crop_size(model, recipe)
+    trainer = for_fit(at_crop_size(model, recipe))
     compile_model(trainer, recipe)
 
     predictor = make_predictor(model)
@@ -55,9 +58,14 @@ def run(recipe: SegmentationRecipe, folder: Path) -> dict[str, Any]:
             return evaluate(now, source, recipe, recipe.validation_split)
         return evaluate(predictor, source, recipe, recipe.validation_split)
 
-    batches = training_dataset(source, recipe, first_step=finished_steps(folder))
-    open_run_folder(folder, "segmentation", recipe)
-    write_labels(folder / "labels.json", labels=source.label_names)
+    first_step = on_chief(lambda: finished_steps(folder))
+    batches = distributed(lambda context: training_dataset(source, recipe, first_step, context))
+
+    def open_folder() -> None:
+        open_run_folder(folder, "segmentation", recipe)
+        write_labels(folder / "labels.json", labels=source.label_names)
+
+    on_chief(open_folder)
     return train(trainer, batches, recipe, folder, measure, monitor="mIOU", saved=model)
 
 

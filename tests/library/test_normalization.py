@@ -151,11 +151,12 @@ def test_masked_positions_do_not_count():
     assert np.abs(ours["moving mean"] - unmasked["moving mean"]).max() > 1e-4
 
 
-def test_synchronized_takes_the_keras_path():
-    ours, theirs = pair(synchronized=True)
+def test_synchronized_is_fused_while_there_is_nothing_to_synchronize():
     x = random_inputs()
-    np.testing.assert_array_equal(ours(x, training=True), theirs(x, training=True))
-    assert "FusedBatchNormV3" not in operations(ours, x, training=True)
+    for training in (False, True):
+        ours, theirs = (run(layer, x, training) for layer in pair(synchronized=True))
+        assert_same(ours, theirs)
+        assert "FusedBatchNormV3" in operations(pair(synchronized=True)[0], x, training=training)
 
 
 def test_one_pixel_has_variance_zero():
