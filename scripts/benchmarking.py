@@ -32,6 +32,8 @@ PACKAGES = (
     "torch",
     "ai-edge-litert",
     "onnxruntime",
+    "faster-coco-eval",
+    "pycocotools",
     "numpy",
 )
 
@@ -204,7 +206,7 @@ def _summary(worker: Worker, steps: list[dict], baseline: list[dict]) -> dict[st
 
 
 def describe_machine() -> dict[str, Any]:
-    """Returns what a measured time depends on: processor, cores, Python and package versions."""
+    """Returns what a measured time depends on: processor, cores, memory, Python and packages."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -219,9 +221,17 @@ def describe_machine() -> dict[str, Any]:
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "memory_gib": _memory_gib(),
         "python": platform.python_version(),
         "packages": versions,
     }
+
+
+def _memory_gib() -> float | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return None
 
 
 def print_table(result: dict[str, Any]) -> None:
@@ -265,7 +275,12 @@ def print_circumstances(result: dict[str, Any]) -> None:
 
 def write_json(path: str | os.PathLike, result: dict[str, Any]) -> None:
     """Writes `result` to `path`, whole or not at all."""
+    write_text(path, json.dumps(result, indent=1) + "\n")
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` to `path`, whole or not at all."""
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.write_text(text)
     partial.replace(path)

@@ -89,7 +89,7 @@ class HardNegativeClassificationLoss(keras.losses.Loss):
             ops.cast(self.negatives_per_positive * ops.cast(num_positives, "float32"), "int32"),
             self.min_negatives_per_image,
         )
-        chosen = positive | _hardest(ops.stop_gradient(losses), labels == 0, num_negatives)
+        chosen = positive | hardest(ops.stop_gradient(losses), labels == 0, num_negatives)
         return _per_image(losses * ops.cast(chosen, "float32"), ops.sum(num_positives))
 
     def get_config(self):
@@ -168,7 +168,7 @@ def _gather_columns(logits, columns):
     return ops.reshape(ops.take(ops.reshape(logits, (-1,)), index), ops.shape(columns))
 
 
-def _hardest(losses, candidates, count):
+def hardest(losses, candidates, count):
     """Mask [B, A] of the `count` [B, 1] candidates of the highest loss in each row."""
     count = ops.minimum(count, ops.sum(ops.cast(candidates, "int32"), axis=-1, keepdims=True))
     losses = ops.where(candidates, losses, float("-inf"))

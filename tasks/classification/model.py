@@ -63,4 +63,5 @@ def compile_model(model: keras.Model, recipe: ClassificationRecipe) -> None:
         # Keras computes it from the logits that it finds behind the softmax.
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
         jit_compile=recipe.jit_compile,
+        steps_per_execution=recipe.steps_per_execution,
     )

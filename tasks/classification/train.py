@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,14 @@ from tasks.common.workers import chief_first, on_chief
 from tasks.datasets.classification_source import ClassificationSource
 
 
-def run(recipe: ClassificationRecipe, folder: Path) -> dict[str, Any]:
+def run(recipe: ClassificationRecipe, folder: Path, train: Callable = train) -> dict[str, Any]:
     """Trains as the recipe says, with everything that comes of it in `folder`.
 
     With `head_steps` there are two runs: that of the classifier alone, in the subfolder `head`,
     and the main one, which starts from the best checkpoint of the first.
+
+    Args:
+        train: as `training.train`, which it is unless the training is to be measured only.
 
     Returns:
         The metrics of the best checkpoint, see `Results.metrics`; also "published_top1" where
@@ -70,12 +73,14 @@ def run(recipe: ClassificationRecipe, folder: Path) -> dict[str, Any]:
             on_chief(lambda: check_run_folder(head, "classification", first))
             model = _built(first, source)
             on_chief(lambda: _open(folder, recipe, source))
-            metrics = _fit(model, source, first, head)
+            metrics = _fit(model, source, first, head, train)
+            if "top1" not in metrics:  # Nothing was trained that the other phase could start from.
+                return metrics
             print(f"the classifier alone, in {head}: top1 {metrics['top1']:.4f}")
         start = dataclasses.replace(
             recipe, init_weights=str(head / "best.keras"), backbone_weights=None
         )
-    metrics = _fit(_built(start, source), source, recipe, folder)
+    metrics = _fit(_built(start, source), source, recipe, folder, train)
     published = published_top1(recipe)
     return {**metrics, "published_top1": published} if published else metrics
 
@@ -109,7 +114,11 @@ def _open(folder: Path, recipe: ClassificationRecipe, source: ClassificationSour
 
 
 def _fit(
-    model: keras.Model, source: ClassificationSource, recipe: ClassificationRecipe, folder: Path
+    model: keras.Model,
+    source: ClassificationSource,
+    recipe: ClassificationRecipe,
+    folder: Path,
+    train: Callable,
 ) -> dict[str, Any]:
     trainer = for_fit(model)
     compile_model(trainer, recipe)

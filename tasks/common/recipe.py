@@ -78,6 +78,9 @@ class TrainingRecipe:
     )
     precision: str = option("float32", f"one of {', '.join(PRECISIONS)}")
     jit_compile: bool = option(False, "compile the step with XLA; about ten times slower on CPU")
+    steps_per_execution: int = option(
+        1, "steps that run without coming back to Python; pays where a step takes a few ms"
+    )
     seed: int = option(0, "of initial weights, order and augmentation")
     deterministic: bool = option(
         False, "same bits in every run on the same kind of machine, killed or not", decides=False
@@ -94,6 +97,7 @@ class TrainingRecipe:
             "evaluate_every",
             "keep_checkpoints",
             "decay_steps",
+            "steps_per_execution",
         ):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "decay_rate", "decay_power", "epsilon"):
@@ -122,10 +126,27 @@ class TrainingRecipe:
         require(
             self, "warmup_steps", self.warmup_steps < self.train_steps, "fewer than train_steps"
         )
+        self._check_steps_per_execution()
         if self.init_weights and self.backbone_weights:
             raise ValueError("give either init_weights or backbone_weights, not both")
         if self.zero_init_residual and (self.init_weights or self.backbone_weights):
             raise ValueError("zero_init_residual is for training without initial weights")
+
+    def _check_steps_per_execution(self) -> None:
+        """What happens at a certain step can only happen where Python is in between."""
+        for name in ("train_steps", "evaluate_every"):
+            require(
+                self,
+                name,
+                getattr(self, name) % self.steps_per_execution == 0,
+                f"a multiple of steps_per_execution={self.steps_per_execution}",
+            )
+        if self.moving_average_decay and self.steps_per_execution > 1:
+            raise ValueError(
+                f"steps_per_execution={self.steps_per_execution} does not go with "
+                f"moving_average_decay={self.moving_average_decay}, which moves the average after "
+                "every step: give one of them"
+            )
 
 
 def require(recipe: TrainingRecipe, name: str, is_valid: bool, rule: str) -> None:

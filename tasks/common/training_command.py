@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks.common.command_line import parse_recipe
+from tasks.common.profiling import print_profile, profile_training
 from tasks.common.recipe import TrainingRecipe
 from tasks.common.replicas import for_replicas
 from tasks.common.run_folder import check_run_folder
@@ -19,7 +21,7 @@ def train_command(
     task: str,
     network: str,
     recipes: Mapping[str, TrainingRecipe],
-    run: Callable[[Any, Path], dict[str, Any]],
+    run: Callable[..., dict[str, Any]],
     print_metrics: Callable[[dict[str, Any]], None],
     argv: Sequence[str] | None,
 ) -> None:
@@ -29,7 +31,8 @@ def train_command(
         task: as the run folder names it.
         network: what is trained, for `--help`.
         recipes: by name; "shapes" is the default.
-        run: trains a recipe into a folder, returns the metrics of the best checkpoint.
+        run: trains a recipe into a folder, returns the metrics of the best checkpoint. As `train`
+            it takes what is to be done in place of `training.train`.
         print_metrics: prints those.
         argv: arguments, those of the process by default.
     """
@@ -42,6 +45,12 @@ def train_command(
     )
     recipe = for_replicas(recipe, arguments.replicas)
     folder = Path(arguments.run_dir)
+    if arguments.profile is not None:
+        if arguments.profile < 1 or arguments.strategy != "none":
+            raise ValueError("--profile needs at least 1 step and one device, without --strategy")
+        train = functools.partial(profile_training, steps=arguments.profile)
+        print_profile(run(recipe, folder, train=train))
+        return
     strategy = make_strategy(arguments.strategy)
     check_recipe(recipe, strategy)
     with strategy.scope(), told_of_lost_workers():
@@ -77,6 +86,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share each batch among devices: mirrored: all GPUs of this machine; multi_worker: "
         "the processes that TF_CONFIG names, each started with this command; tpu: see "
         "docs/scaling.md [none]",
+    )
+    parser.add_argument(
+        "--profile",
+        nargs="?",
+        type=int,
+        const=20,
+        metavar="STEPS",
+        help="train nothing; time so many steps [20] and print where their time goes: input, "
+        "forward, backward, optimizer, callbacks. Writes profile.json and a TensorBoard trace",
     )
     parser.add_argument(
         "--replicas",

@@ -63,6 +63,7 @@ def compile_model(model: keras.Model, recipe: DetectionRecipe) -> None:
         loss={"box_encodings": BoxLoss(), "class_logits": classification},
         loss_weights={"box_encodings": recipe.box_loss_weight, "class_logits": 1.0},
         jit_compile=recipe.jit_compile,
+        steps_per_execution=recipe.steps_per_execution,
     )
 
 

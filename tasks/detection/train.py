@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from keras_mnv2.detection import anchors_for
@@ -28,8 +28,11 @@ from tasks.detection.model import build_model, compile_model, make_detector
 from tasks.detection.recipes import RECIPES, DetectionRecipe
 
 
-def run(recipe: DetectionRecipe, folder: Path) -> dict:
+def run(recipe: DetectionRecipe, folder: Path, train: Callable = train) -> dict:
     """Trains as the recipe says, with everything that comes of it in `folder`.
+
+    Args:
+        train: as `training.train`, which it is unless the training is to be measured only.
 
     Returns:
         The COCO metrics of the best checkpoint.

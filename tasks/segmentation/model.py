@@ -55,4 +55,5 @@ def compile_model(model: keras.Model, recipe: SegmentationRecipe) -> None:
         optimizer=make_optimizer(recipe, rate_factor),
         loss=PixelwiseCrossEntropy(top_k_percent_pixels=recipe.top_k_percent_pixels),
         jit_compile=recipe.jit_compile,
+        steps_per_execution=recipe.steps_per_execution,
     )

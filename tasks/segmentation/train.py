@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,11 @@ from tasks.segmentation.model import at_crop_size, build_model, compile_model
 from tasks.segmentation.recipes import RECIPES, SegmentationRecipe
 
 
-def run(recipe: SegmentationRecipe, folder: Path) -> dict[str, Any]:
+def run(recipe: SegmentationRecipe, folder: Path, train: Callable = train) -> dict[str, Any]:
     """Trains as the recipe says, with everything that comes of it in `folder`.
+
+    Args:
+        train: as `training.train`, which it is unless the training is to be measured only.
 
     Returns:
         The metrics of the best checkpoint, see `ConfusionMatrix.metrics`.

@@ -1,0 +1,110 @@
+"""Rows of the table of benchmark.py, made of what the single benchmarks write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+HEADER = ("what", "keras_mnv2", "peer", "of the peer", "times as fast (range)")
+
+Row = tuple[str, str, str, str, str]
+
+NETWORKS = {
+    "classification": "MobileNetV2 1.0/224",
+    "detection": "SSDLite 320",
+    "segmentation": "DeepLabv3 513",
+}
+
+
+def _ratio(median: float, low: float, high: float) -> str:
+    return f"{median:.2f} ({low:.2f}-{high:.2f})"
+
+
+def _against_first(what: str, rows: list[dict[str, Any]], unit: str, per_ms: float) -> list[Row]:
+    """Every row of `benchmarking.compare` against the first, which is ours."""
+    first, *others = rows
+    ours = f"{first['median_ms'] * per_ms:.3g} {unit}"
+    return [
+        (
+            what,
+            ours,
+            row["name"],
+            f"{row['median_ms'] * per_ms:.3g} {unit}",
+            _ratio(row["ratio"], *row["ratio_range"]),
+        )
+        for row in others
+    ]
+
+
+def training(result: dict[str, Any]) -> list[Row]:
+    settings = result["settings"]
+    what = (
+        f"training step, MobileNetV2 {settings['alpha']}/{settings['size']}, "
+        f"batch {settings['batch_size']}"
+    )
+    return _against_first(what, result["rows"], "ms", 1)
+
+
+def targets(result: dict[str, Any]) -> list[Row]:
+    cpu = result["cpu_ms_a_batch"]
+    what = f"matching and encoding, SSDLite 320, batch {result['settings']['batch_size']}"
+    share = (f"{what}, with mining", f"{result['share']:.1%} of a step", "", "", "")
+    ours, peer = cpu["matching and encoding"], cpu.get("tf_models labels")
+    if peer is None:
+        return [share]
+    row = (what, f"{ours:.3g} ms (CPU)", "tf_models", f"{peer:.3g} ms (CPU)", f"{peer / ours:.2f}")
+    return [row, share]
+
+
+def input_pipelines(result: dict[str, Any]) -> list[Row]:
+    rows = []
+    for task, measured in result["tasks"].items():
+        speed, pace = measured["speed"], measured["images_per_second"]
+        if speed:
+            what = f"input pipeline, {task}"
+            ours, peer = (f"{pace[name]:.3g} images/s" for name in ("keras_mnv2", "tf_models"))
+            rows.append((what, ours, "tf_models", peer, _ratio(*speed)))
+    return rows
+
+
+def inference(result: dict[str, Any]) -> list[Row]:
+    return [row for task, measured in result.items() for row in _forms(task, measured["rows"])]
+
+
+def _forms(task: str, rows: list[dict[str, Any]]) -> Iterator[Row]:
+    baseline = "Keras predict_on_batch"
+    slow = {row["threads"]: row["median_ms"] for row in rows if row["form"] == baseline}
+    for row in rows:
+        if row["form"] != baseline:
+            threads = row["threads"]
+            yield (
+                f"{NETWORKS[task]}, {row['form']}, {threads} thread{'s' if threads > 1 else ''}",
+                f"{row['median_ms']:.3g} ms",
+                baseline,
+                f"{slow[threads]:.3g} ms",
+                f"{row['times_as_fast']:.2f}",
+            )
+
+
+def evaluation(result: dict[str, Any]) -> list[Row]:
+    settings = result["settings"]
+    what = f"COCO evaluation, {settings['images']} images with {settings['detections']} detections"
+    rows = [row for row in result["rows"] if row["name"] != "preparation alone"]
+    return _against_first(what, rows, "s", 1e-3)
+
+
+def postprocessing(result: dict[str, Any]) -> list[Row]:
+    settings = result["settings"]
+    what = f"post-processing, SSDLite 320, batch {settings['batch_size']}"
+    rows = [row for row in result["rows"] if "class_agnostic" not in row["name"]]
+    return _against_first(what, rows, "ms", 1)
+
+
+TABLES = {
+    "training": training,
+    "targets": targets,
+    "input": input_pipelines,
+    "inference": inference,
+    "evaluation": evaluation,
+    "postprocessing": postprocessing,
+}
