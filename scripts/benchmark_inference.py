@@ -80,13 +80,12 @@ def prepare(task: str, folder: Path, options: argparse.Namespace) -> dict[str, A
 def _check_made_of(path: Path, task: str, options: argparse.Namespace) -> None:
     found = json.loads(path.read_text())
     model, share = options.model.get(task), options.split_expansion
-    is_another = model and hashlib.sha256(model.read_bytes()).hexdigest() != found.get(
-        "model_sha256"
-    )
-    wrong = [f"--model {task}={model}"] if is_another else []
-    wrong += (
-        [f"--split-expansion {share:g}"] if share not in (None, found.get("split_share")) else []
-    )
+    digest = hashlib.sha256(model.read_bytes()).hexdigest() if model else None
+    wrong = []
+    if digest not in (None, found.get("model_sha256")):
+        wrong.append(f"--model {task}={model}")
+    if share not in (None, found.get("split_share")):
+        wrong.append(f"--split-expansion {share:g}")
     if wrong:
         raise benchmarking.InputError(
             f"the files in {path.parent} were not made with {' and '.join(wrong)}: give another "
@@ -227,10 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in [*options.model.values(), *sum(options.published.values(), [])]:
             kind_of(path)
         for path in options.model.values():
-            if kind_of(path) != KERAS:
-                raise benchmarking.InputError(
-                    f"--model {path} is a {kind_of(path)} file, no .keras"
-                )
+            if (kind := kind_of(path)) != KERAS:
+                raise benchmarking.InputError(f"--model {path} is a {kind} file, no .keras")
         with contextlib.ExitStack() as stack:
             root = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             for task in options.networks:

@@ -27,6 +27,7 @@ import numpy as np  # noqa: E402
 from export_options import parse_arguments  # noqa: E402
 
 from keras_mnv2.complexity import count  # noqa: E402
+from keras_mnv2.deployment.classifiers import taking_rgb  # noqa: E402
 from keras_mnv2.deployment.describing import describe  # noqa: E402
 from keras_mnv2.deployment.description import sidecar_path  # noqa: E402
 from keras_mnv2.deployment.programs import Program  # noqa: E402
@@ -86,11 +87,16 @@ def with_split_blocks(task: TaskExport) -> keras.Model:
 
     size = (task.trained.recipe.height, task.trained.recipe.width)
     ways = task.arguments.split_expansion
+    # Behind a scaling of the pixels, which imported classifiers need, is the network itself.
+    last = task.model.layers[-1]
+    network = last if isinstance(last, keras.Model) else task.model
     if ways is None:
-        ways = ways_to_fit(task.model, task.arguments.activation_memory, (*size, 3))
+        ways = ways_to_fit(network, task.arguments.activation_memory, (*size, 3))
         parts = ", ".join(f"{name} in {number}" for name, number in ways.items())
         print(f"split: {parts or 'nothing, the activations need no more as they are'}")
-    model = split_expansion(task.model, ways)
+    model = split_expansion(network, ways)
+    if network is not task.model:
+        model = taking_rgb(model)
     images = sample_images(size).astype("float32")
     outputs = [keras.tree.flatten(one(images, training=False)) for one in (task.model, model)]
     for expected, found in zip(*outputs, strict=True):

@@ -43,7 +43,8 @@ def fixed_network(
         )
     size = _size(model.name, shape[1:3], input_size)
     model = _in_float32(model)
-    if isinstance(model.input, (list, tuple, dict)):
+    # (A Sequential has one tensor, and not before it is called.)
+    if not isinstance(model, keras.Sequential) and isinstance(model.input, (list, tuple, dict)):
         # Keras warns whoever calls such a model with a tensor.
         model = keras.Model(model.inputs[0], model.output, name=model.name)
     if tuple(shape[1:3]) == size:
