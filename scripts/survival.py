@@ -114,9 +114,13 @@ def while_saving(folder: Path, number: int, delay: float) -> Callable[[], bool]:
         delay: seconds that it has been writing, unless it is ready before.
     """
     seen: dict[str, float] = {}
+    # What the process before has left is no writing.
+    left = _unfinished(folder)
 
     def moment() -> bool:
-        writing = _unfinished(folder)
+        writing = [
+            name for name, changed in _unfinished(folder).items() if changed != left.get(name)
+        ]
         for name in writing:
             seen.setdefault(name, time.monotonic())
         return len(seen) >= number and any(
@@ -126,11 +130,17 @@ def while_saving(folder: Path, number: int, delay: float) -> Callable[[], bool]:
     return moment
 
 
-def _unfinished(folder: Path) -> list[str]:
+def _unfinished(folder: Path) -> dict[str, int]:
+    """Names of checkpoints that are not whole, and when they last changed."""
     try:
-        return [name for name in os.listdir(folder / "checkpoints") if name.endswith(".tmp")]
+        with os.scandir(folder / "checkpoints") as entries:
+            return {
+                entry.name: entry.stat().st_ctime_ns
+                for entry in entries
+                if entry.name.endswith(".tmp")
+            }
     except FileNotFoundError:
-        return []
+        return {}
 
 
 def describe(folder: Path) -> str:

@@ -56,6 +56,12 @@ def test_the_moment_of_saving(tmp_path):
     (folder / ".step_000000003.tmp").rename(folder / "step_000000003")
     (folder / ".step_000000006.tmp").mkdir()
     assert moment()
+    # It stays when the process is killed, and the next one writes it anew.
+    again = survival.while_saving(tmp_path, number=1, delay=0.0)
+    assert not again()
+    (folder / ".step_000000006.tmp" / "variables.index").touch()
+    assert again()
+    (folder / ".step_000000006.tmp" / "variables.index").unlink()
     assert "while writing .step_000000006.tmp" not in survival.describe(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     told = survival.describe(tmp_path)

@@ -89,7 +89,7 @@ def test_distorted_colours_repeat_with_the_seed():
 @pytest.mark.parametrize("policy", ["randaugment", "autoaugment"])
 def test_learned_policies_follow_the_seed_of_each_example(policy):
     recipe = dataclasses.replace(RECIPES["imagenet_modern"], policy=policy, height=32, width=32)
-    image = RNG.integers(0, 256, (32, 32, 3), np.uint8)
+    image = tf.constant(RNG.integers(0, 256, (32, 32, 3), np.uint8))
     distort = learned_policy(recipe)
     seeds = tf.data.Dataset.range(24).map(lambda number: tf.cast(tf.stack([7, number]), tf.int32))
     distorted = seeds.map(lambda seed: distort(image, seed), num_parallel_calls=4)
