@@ -22,6 +22,7 @@ SMALL = {
         "width": 65,
         "crop_height": 49,
         "crop_width": 49,
+        "output_stride": 16,
         "evaluation_output_stride": None,
     },
 }
