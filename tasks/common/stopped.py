@@ -75,8 +75,8 @@ def _cause(error: Exception, folder: Path) -> str:
         return f"there is no space left to write in {folder} ({first_line(text)}). Make space"
     if is_about_workers(error):
         return (
-            f"another worker has ended or is out of reach, see its output ({first_line(text)}). "
-            "Start all workers again"
+            "another worker has ended or is out of reach, see its output. Start all workers again, "
+            "each with its command"
         )
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return f"out of memory ({first_line(text)}). Give a smaller --batch-size"

@@ -89,9 +89,9 @@ def test_results_of_other_data_have_files_of_their_own(
     """Of other images, of another crop; `shapes` stands for a data set without validation."""
     crops = []
 
-    def recorded(source, recipe, split):
+    def recorded(source, recipe, split, share):
         crops.append(recipe.central_crop)
-        return evaluation_dataset(source, recipe, split)
+        return evaluation_dataset(source, recipe, split, share)
 
     monkeypatch.setattr(evaluate, "evaluation_dataset", recorded)
     command = ["--run-dir", str(tiny_run), "--output", str(tmp_path / "out")]
