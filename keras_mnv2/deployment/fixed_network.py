@@ -43,9 +43,8 @@ def fixed_network(
         )
     size = _size(model.name, shape[1:3], input_size)
     model = _in_float32(model)
-    # (A Sequential has one tensor, and not before it is called.)
+    # Keras warns whoever calls a model of a list with a tensor. A Sequential never has a list.
     if not isinstance(model, keras.Sequential) and isinstance(model.input, (list, tuple, dict)):
-        # Keras warns whoever calls such a model with a tensor.
         model = keras.Model(model.inputs[0], model.output, name=model.name)
     if tuple(shape[1:3]) == size:
         return model, size
