@@ -74,7 +74,7 @@ JOBS = (
         checkpoints=800,
         evaluations=40,
         evaluation_images=5_000,
-        evaluator_seconds=10,
+        evaluator_seconds=7,
     ),
     Job(
         title="MobileNetV2 1.0/224 on ImageNet, recipe imagenet_paper: 300 epochs, 96 a replica",

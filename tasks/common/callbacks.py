@@ -74,7 +74,7 @@ class EvaluateAndSave(keras.callbacks.Callback):
         # What is saved is told by all workers together, so that one cannot save for itself.
         self.saves_at_signals = num_workers() == 1
         # A model that was never compiled saves without optimizer and losses.
-        self.bare_model = keras.Model(model.inputs, model.output, name=model.name)
+        self.bare_model = keras.Model(model.input, model.output, name=model.name)
         self.first_step, self.history = checkpoints.restore()
         self.step = self.first_step
         self.mean_loss = checkpoints.mean_loss
