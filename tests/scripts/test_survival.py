@@ -13,7 +13,7 @@ import survival
 def test_a_killed_training_ends_as_an_undisturbed_one(capfd):
     """The undisturbed ones, of which one prepares the data, and one killed while it saves."""
     survival.main(
-        ["--task", "segmentation", "--kills", "0", "--while-saving", "1"]
+        ["--task", "classification", "--kills", "0", "--while-saving", "1"]
         + ["--steps", "8", "--evaluate-every", "5", "--checkpoint-every", "3"]
     )
     output = capfd.readouterr().out

@@ -26,6 +26,10 @@ from keras_mnv2.deployment.quantization.representative import evenly_spread, rep
 # Images by which biases are corrected; more change little and take their time.
 _BIAS_IMAGES = 32
 
+# Of post-processing alone. They have several results, and by its name the quantizer can leave out
+# only an operation that has one.
+_NEVER_QUANTIZED = ("UNPACK", "TOPK_V2")
+
 
 @dataclasses.dataclass(frozen=True)
 class Quantized:
@@ -172,6 +176,7 @@ def _quantized(
                 enable_numeric_verify=accumulated is not None,
                 enable_whole_model_verify=bool(accumulated),
                 denylisted_nodes=list(float_operations),
+                denylisted_ops=list(_NEVER_QUANTIZED),
             )
     except Exception as error:  # ConverterError is no public name.
         raise DeploymentError(f"LiteRT's quantizer failed: {error}") from error

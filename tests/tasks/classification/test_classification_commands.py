@@ -145,30 +145,29 @@ def test_fine_tuning_in_two_phases(fine_tuning, tiny_run, tmp_path, monkeypatch,
     assert changed(head, after) == expected | {"predictions"}
 
 
-@pytest.fixture
-def no_training(monkeypatch):
-    """Runs end before their first step."""
-    monkeypatch.setattr(train, "train", lambda *_, **__: {"top1": 0.5})
+def no_training(*_, **__):
+    """For `run`, which then ends before its first step."""
+    return {"top1": 0.5}
 
 
-def test_a_run_returns_the_published_figure(tiny_recipe, tmp_path, monkeypatch, no_training):
-    assert train.run(tiny_recipe, tmp_path / "shapes") == {"top1": 0.5}
+def test_a_run_returns_the_published_figure(tiny_recipe, tmp_path, monkeypatch):
+    assert train.run(tiny_recipe, tmp_path / "shapes", no_training) == {"top1": 0.5}
     monkeypatch.setattr(train, "published_top1", lambda recipe: 0.718)
-    metrics = train.run(tiny_recipe, tmp_path / "imagenet")
+    metrics = train.run(tiny_recipe, tmp_path / "imagenet", no_training)
     assert metrics == {"top1": 0.5, "published_top1": 0.718}
 
 
-def test_a_run_tells_which_images_it_skipped(tiny_recipe, own_data, tmp_path, no_training):
+def test_a_run_tells_which_images_it_skipped(tiny_recipe, own_data, tmp_path):
     fields = {
         f"{x}_images": str(own_data / y) for x, y in (("train", "train"), ("validation", "val"))
     }
     recipe = dataclasses.replace(tiny_recipe, dataset="class_directory", skip_broken=True, **fields)
-    train.run(recipe, tmp_path / "all")
+    train.run(recipe, tmp_path / "all", no_training)
     assert not (tmp_path / "all" / "skipped.json").exists()
     (name,) = [path.name for path in sorted((own_data / "val").iterdir())][:1]
     broken = own_data / "val" / name / "broken.jpg"
     broken.write_bytes(b"nothing")
-    train.run(recipe, tmp_path / "some")
+    train.run(recipe, tmp_path / "some", no_training)
     skipped = read(tmp_path / "some" / "skipped.json")
     assert skipped == {"train": [], "validation": [str(broken)]}
 
