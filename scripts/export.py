@@ -55,12 +55,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     program = task.program().described(source=task.source())
     calibration = calibration_images(task) if options.precision == "int8" else None
     images = np.concatenate(calibration[:_COMPARED]) if calibration else None
-    # Before anything is written, so that what is wrong with the data is found in time.
-    accuracy = {} if options.evaluate is None else keras_accuracy(task)
+    if options.evaluate is not None:
+        # What is wrong with the data is found before anything is written; what is wrong with other
+        # options, before an evaluation that may take long.
+        evaluated_data(task)
     try:
         export = write(task, program, images, calibration)
     except ImportError as error:
         raise ValueError(str(error)) from error
+    accuracy = {} if options.evaluate is None else keras_accuracy(task)
     if accuracy:
         accuracy["file"] = task.measure(load(export.path), *evaluated_data(task))
         describe(export.path, dataclasses.replace(export.description, accuracy=accuracy))
@@ -131,6 +134,7 @@ def evaluated_data(task: TaskExport) -> tuple[Source, str]:
     """The data set on which accuracy is measured, and its split."""
     source, recipe = task.data
     split = task.arguments.split or recipe.validation_split
+    source.num_examples(split)
     count = task.arguments.evaluate
     return (spread(source, split, count) if count else source), split
 

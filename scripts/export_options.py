@@ -156,7 +156,14 @@ def _problem(options: argparse.Namespace) -> str | None:
     """What is wrong with the options together, if anything."""
 
     def given(names: Sequence[str]) -> str:
-        flags = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+        # That is what the other formats have.
+        values = {name: getattr(options, name) for name in names}
+        is_float32 = values.get("precision") == "float32"
+        flags = [
+            f"--{name.replace('_', '-')}"
+            for name, value in values.items()
+            if value and not (name == "precision" and is_float32)
+        ]
         return ", ".join(flags)
 
     if options.format != "litert" and given(_OF_LITERT):

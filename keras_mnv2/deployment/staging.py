@@ -129,4 +129,6 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _is_replaceable(folder: Path) -> bool:
-    return (folder / SAVED_MODEL_FILE).is_file() or not any(folder.iterdir())
+    # Of a SavedModel of somebody else there is no description beside it.
+    is_export = (folder / SAVED_MODEL_FILE).is_file() and sidecar_path(folder).is_file()
+    return is_export or not any(folder.iterdir())

@@ -127,6 +127,8 @@ class EvaluateAndSave(keras.callbacks.Callback):
         seconds = time.monotonic() - self._started
         loss = float(self.mean_loss.result()) if self.step else None
         self.settle()
+        # Else `last.keras` and `best.keras` would be replaced by what is of no use.
+        self._check_finite()
         try:
             with self.average.applied() if self.average else contextlib.nullcontext():
                 self._write_model("last.keras")
@@ -152,14 +154,17 @@ class EvaluateAndSave(keras.callbacks.Callback):
         if self.is_chief:
             write_atomically(self.folder / name, self.bare_model.save)
 
+    def _check_finite(self) -> None:
+        if not self.checkpoints.is_finite():
+            raise NotFiniteError(f"after step {self.step} a weight is not finite")
+
     def _save(self) -> None:
         """Writes a checkpoint of this step, unless there is one."""
         now = (self.step, len(self.history))
         if now == self._saved:
             return
         self.settle()
-        if not self.checkpoints.is_finite():
-            raise NotFiniteError(f"after step {self.step} a weight is not finite")
+        self._check_finite()
         self.checkpoints.save(self.step, self.history)
         self._saved = now
 

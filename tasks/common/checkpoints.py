@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tasks.common.atomic_write import link_or_copy, write_json
+from tasks.common.atomic_write import link_or_copy, to_disk, write_json
 from tasks.common.run_folder import read_json
 from tasks.common.workers import gather, is_chief, num_workers, on_chief
 
@@ -85,6 +86,8 @@ class Checkpoints:
             if (self.folder / "best.keras").exists():
                 link_or_copy(self.folder / "best.keras", temporary / "best.keras")
             write_json(temporary / "history.json", history)
+            for path in temporary.iterdir():
+                to_disk(path)
             os.replace(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -146,15 +149,21 @@ def checkpointed_steps(folder: Path) -> list[int]:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The last whole checkpoint of the run in `folder`; damaged ones are removed and named."""
+    """The last whole checkpoint of the run in `folder`; damaged ones are put aside and named.
+
+    Raises:
+        OSError: if a checkpoint is there and cannot be read, which says nothing about its content.
+    """
     for path in reversed(_all(folder)):
         problem = _problem(path)
         if problem is None:
             return path
-        shutil.rmtree(path)
+        aside = path.with_name(f"damaged_{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
         print(
-            f"checkpoint {path} is damaged ({problem}) and was removed: going on from the one "
-            "before, if any",
+            f"checkpoint {path} is damaged ({problem}) and is now {aside.name}: going on from the "
+            "one before, if any",
             flush=True,
         )
     return None
@@ -177,7 +186,18 @@ def _problem(path: Path) -> str | None:
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
         read_json(path / "history.json")
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
+        best = path / "best.keras"
+        if best.exists() and (member := zipfile.ZipFile(best).testzip()):
+            return f"best.keras: {member} is not what was written"
+    except (tf.errors.PermissionDeniedError, tf.errors.ResourceExhaustedError) as error:
+        raise OSError(f"checkpoint {path} cannot be read: {error.message}") from error
+    except (
+        tf.errors.OpError,
+        ValueError,
+        RuntimeError,
+        IndexError,
+        zipfile.BadZipFile,
+    ) as error:
         return str(error).splitlines()[0]
     return None
 

@@ -67,12 +67,14 @@ def profile_training(
     average = MovingAverage(model, decay) if decay else None
     never = 10**6 * recipe.steps_per_execution
     without_events = dataclasses.replace(
-        recipe, init_weights=None, train_steps=never, evaluate_every=never, checkpoint_every=None
+        recipe, train_steps=never, evaluate_every=never, checkpoint_every=None
     )
     checkpoints = Checkpoints(folder, model)
     saver = EvaluateAndSave(
         folder, saved or model, evaluate, monitor, without_events, checkpoints, average
     )
+    # As if initial weights had been evaluated.
+    saver.history = [{"step": 0}]
     callbacks = [*([average] if average else []), saver]
 
     # The first block is that of compilation.

@@ -15,7 +15,7 @@ from tasks.common.checkpoints import checkpointed_steps
 from tasks.common.console import StoppedError
 from tasks.common.interruption import Interrupted
 from tasks.common.recipe import TrainingRecipe
-from tasks.common.workers import is_about_workers
+from tasks.common.workers import is_about_workers, is_chief
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_SPACE_WORDS = ("No space left", "quota exceeded", "File too large")
@@ -59,6 +59,8 @@ def explained(folder: Path, recipe: TrainingRecipe, saver: EvaluateAndSave) -> I
 
 
 def _how_to_go_on(folder: Path) -> str:
+    if not is_chief():
+        return "the same command on all workers goes on after the last checkpoint of the chief"
     steps = checkpointed_steps(folder)
     if not steps:
         return "the same command again begins anew, as there is no checkpoint yet"

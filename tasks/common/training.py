@@ -80,6 +80,9 @@ def train(
                     shuffle=False,  # the data set is shuffled already
                     callbacks=[*([average] if average else []), saver],
                 )
+                if saver.step < recipe.train_steps:
+                    # `fit` takes some errors of a pipeline for its end, which it has not.
+                    raise OSError("the input pipeline ended, as if files of the data had vanished")
             # It is where the process ended in the last evaluation.
             saver.evaluate_if_due()
             best = max(saver.history, key=lambda row: row[monitor])

@@ -69,13 +69,14 @@ def with_description(content: bytes, description: Description) -> bytes:
     All else, other metadata included, stays as it is.
     """
     model = parse(content, "the LiteRT model")
-    entries = [entry for entry in model.metadata or () if _text(entry.name) != METADATA_NAME]
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(description.to_json().encode(), np.uint8)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
-    model.buffers = [*model.buffers, buffer]
-    model.metadata = [*entries, entry]
+    entries = model.metadata or []
+    entry = next((one for one in entries if _text(one.name) == METADATA_NAME), None)
+    if entry is None:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+        model.buffers = [*model.buffers, schema.BufferT()]
+        model.metadata = [*entries, entry]
+    model.buffers[entry.buffer].data = np.frombuffer(description.to_json().encode(), np.uint8)
     return pack(model)
 
 

@@ -16,9 +16,11 @@ POSTPROCESS_OP = "TFLite_Detection_PostProcess"
 # The converter does not hand over any other number.
 POSTPROCESS_OP_DETECTIONS_PER_CLASS = 100
 
-# Anchors whose best class is in any case among what is suppressed, for each row of the output. On
-# photos the 100th survivor of a trained detector was among the best 450 pairs of anchor and class.
+# Anchors whose best class is in any case among what is suppressed, for each row of the output and
+# at least: one large object alone may have hundreds of anchors. On photos the 100th survivor of a
+# trained detector was among the best 450 pairs of anchor and class.
 ANCHORS_PER_DETECTION = 10
+MIN_ANCHORS = 1000
 
 _NEVER = -1e9
 _ANCHOR_UNIT = 2.0**24
@@ -30,8 +32,8 @@ def builtin_nms(outputs: dict[str, tf.Tensor], description: Description) -> dict
     """Per-class suppression by LiteRT's builtin operations.
 
     What takes part are the pairs of an anchor and a class that score as well as the best class of
-    the k-th best anchor, k being 1,000 for 100 detections: at least k pairs, while all would take
-    several times as long. The detections are those of `DetectionPostprocessing` where
+    the k-th best anchor, k being 1,000 for up to 100 detections: at least k pairs, while all would
+    take several times as long. The detections are those of `DetectionPostprocessing` where
     `max_detections` survive among these; else they are the first of those. The latter takes an
     image in which neither objects nor background have boxes in 100 places among 1,000 pairs.
 
@@ -58,7 +60,8 @@ def _least_logit(logits, description: Description):
     num_anchors, columns = logits.shape
     background = np.zeros(columns, np.float32)
     background[0] = _NEVER
-    count = min(ANCHORS_PER_DETECTION * description.max_detections, num_anchors)
+    count = max(MIN_ANCHORS, ANCHORS_PER_DETECTION * description.max_detections)
+    count = min(count, num_anchors)
     best, _ = tf.math.top_k(tf.reduce_max(logits + background, axis=1), count)
     # With the margin those that are equal take part as well.
     least = tf.reduce_min(best) - _MARGIN

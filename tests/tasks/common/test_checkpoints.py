@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -72,7 +74,7 @@ def test_the_last_ones_are_kept_and_the_best_model_with_them(tmp_path):
     best = tmp_path / "best.keras"
     for step in (5, 10, 15):
         best.unlink(missing_ok=True)
-        best.write_bytes(b"best of %d" % step)
+        write_zip(best, f"best of {step}")
         checkpoints.save(step, [{"step": step}])
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["step_000000010_evaluated", "step_000000015_evaluated"]
@@ -80,9 +82,16 @@ def test_the_last_ones_are_kept_and_the_best_model_with_them(tmp_path):
     best.write_bytes(b"of steps that were lost")
     assert finished_steps(tmp_path) == 15
     assert checkpoints.restore() == (15, [{"step": 15}])
-    assert best.read_bytes() == b"best of 15"
+    assert zipfile.ZipFile(best).read("member") == b"best of 15"
     checkpoints.remove_all()
     assert finished_steps(tmp_path) == 0
+
+
+def write_zip(path, content):
+    """A file such as `best.keras`; replaced, since other names may be those of the same file."""
+    path.unlink(missing_ok=True)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("member", content)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +118,20 @@ def test_a_damaged_one_is_skipped_for_the_one_before(tmp_path, capsys, victim, d
     assert "step_000000010_evaluated is damaged" in capsys.readouterr().out
     for one, other in zip(state(model), expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_one_with_a_damaged_best_model_is_put_aside(tmp_path, capsys, damage):
+    checkpoints = Checkpoints(tmp_path, compiled())
+    checkpoints.save(5, [{"step": 5}])
+    write_zip(tmp_path / "best.keras", "a" * 100)
+    checkpoints.save(10, [{"step": 10}])
+    best = last_checkpoint(tmp_path) / "best.keras"
+    content = best.read_bytes()
+    best.write_bytes({"truncated": content[:60], "changed": content.replace(b"aa", b"ab")}[damage])
+    assert finished_steps(tmp_path) == 5
+    assert "damaged_step_000000010_evaluated" in capsys.readouterr().out
+    assert (tmp_path / "checkpoints" / "damaged_step_000000010_evaluated").is_dir()
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):

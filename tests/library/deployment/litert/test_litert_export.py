@@ -188,8 +188,12 @@ def test_another_description_changes_nothing_else(folder):
     assert names.count(b"keras_mnv2") == 1
     assert b"min_runtime_version" in names and b"CONVERSION_METADATA" in names
     assert after.signatureDefs[0].signatureKey == before.signatureDefs[0].signatureKey
-    for old, new in zip(before.buffers, after.buffers, strict=False):
-        assert np.array_equal(old.data, new.data)
+    changes = [
+        not np.array_equal(old.data, new.data)
+        for old, new in zip(before.buffers, after.buffers, strict=True)
+    ]
+    assert sum(changes) == 1
+    assert changed.count(b'"task": "classification"') == 1
     image = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype("float32")
     runs = [
         litert.Interpreter(model_content=file).get_signature_runner() for file in (content, changed)

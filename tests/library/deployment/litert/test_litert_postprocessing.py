@@ -120,6 +120,18 @@ def test_pairs_of_equal_scores_all_take_part():
     np.testing.assert_allclose(found["scores"], tf.sigmoid(np.float32(-3)), rtol=1e-6)
 
 
+def test_one_object_does_not_crowd_out_the_others():
+    """Even if few detections are asked for, and one object has most of the best anchors."""
+    anchors = np.float32([[0.1, 0.1, 0.6, 0.6]] * 400 + [[0.7, 0.7, 0.9, 0.9]])
+    raw = raw_outputs(1, anchors=401)
+    raw["box_encodings"][:] = 0
+    raw["class_logits"][0, :, 1] = 2 - np.arange(401) / 401
+    options = OPTIONS | {"max_detections": 2}
+    expected = expected_detections(raw, anchors, options)
+    assert expected["num_detections"] == [2]
+    assert_same(in_litert(builtin_nms, raw, anchors, options), expected)
+
+
 def test_boxes_that_overlap_by_just_the_threshold_stay():
     anchors = np.float32([[0, 0, 1, 1], [0, 0, 0.5, 1], [0, 0, 0.25, 1]])
     raw = {
