@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from keras_mnv2.deployment.description import Description, sidecar_path
+from keras_mnv2.deployment.description import DESCRIPTION_FILE, Description, sidecar_path
 from keras_mnv2.weights.download import temporary_beside
 
 
@@ -21,7 +21,7 @@ def describe(path: str | os.PathLike, description: Description) -> None:
     """
     path = Path(path)
     if description.format == "saved_model":
-        from keras_mnv2.deployment.saved_model.running import DESCRIPTION_FILE, read_description
+        from keras_mnv2.deployment.saved_model.running import read_description
 
         read_description(path)
         _replace(path / DESCRIPTION_FILE, description.to_json().encode())

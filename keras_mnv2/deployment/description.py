@@ -19,6 +19,8 @@ POSTPROCESSINGS = ("none", "nms", "custom_op")
 
 # Under which an exported file carries its description.
 METADATA_NAME = "keras_mnv2"
+# Of a SavedModel, in the folder that TensorFlow leaves to those who have something to add.
+DESCRIPTION_FILE = Path("assets.extra", f"{METADATA_NAME}.json")
 VERSION = 1
 
 

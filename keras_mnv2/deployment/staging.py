@@ -11,8 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
-from keras_mnv2.deployment.file_format import SAVED_MODEL_FILE
+from keras_mnv2.deployment.description import (
+    DESCRIPTION_FILE,
+    DeploymentError,
+    Description,
+    sidecar_path,
+)
 
 if TYPE_CHECKING:
     from keras_mnv2.deployment.quantization.quantize import Quantized
@@ -129,6 +133,5 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _is_replaceable(folder: Path) -> bool:
-    # Of a SavedModel of somebody else there is no description beside it.
-    is_export = (folder / SAVED_MODEL_FILE).is_file() and sidecar_path(folder).is_file()
-    return is_export or not any(folder.iterdir())
+    # A SavedModel of somebody else has no description inside.
+    return (folder / DESCRIPTION_FILE).is_file() or not any(folder.iterdir())

@@ -11,14 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.deployment.description import DeploymentError, Description
+from keras_mnv2.deployment.description import DESCRIPTION_FILE, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.programs import Program
-from keras_mnv2.deployment.saved_model.running import (
-    DESCRIPTION_FILE,
-    IMAGES_SIGNATURE,
-    SavedModelRunner,
-)
+from keras_mnv2.deployment.saved_model.running import IMAGES_SIGNATURE, SavedModelRunner
 from keras_mnv2.deployment.staging import Export, staged
 from keras_mnv2.deployment.verification import agreement, sample_images, verify
 

@@ -8,14 +8,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
+from keras_mnv2.deployment.description import DESCRIPTION_FILE, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.pixels import pixels_as
 
 IMAGES_SIGNATURE = "serving_default"
-
-# TensorFlow leaves this folder to those who have something to add.
-DESCRIPTION_FILE = Path("assets.extra", f"{METADATA_NAME}.json")
 
 
 class SavedModelRunner:

@@ -172,6 +172,11 @@ def test_only_an_earlier_export_is_replaced(folder, programs, tmp_path):
     with pytest.raises(DeploymentError, match="is a folder already"):
         export_saved_model(programs["classification"], target)
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+    foreign = tmp_path / "foreign"
+    tf.saved_model.save(tf.Module(), str(foreign))
+    with pytest.raises(DeploymentError, match="is a folder already"):
+        export_saved_model(programs["classification"], foreign)
+    shutil.rmtree(foreign)
     shutil.copytree(folder / "logits", tmp_path / "saved")
     export_saved_model(programs["classification"], tmp_path / "saved")
     assert load(tmp_path / "saved").description.task == "classification"

@@ -7,7 +7,12 @@ import os
 
 import pytest
 
-from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
+from keras_mnv2.deployment.description import (
+    DESCRIPTION_FILE,
+    DeploymentError,
+    Description,
+    sidecar_path,
+)
 from keras_mnv2.deployment.staging import staged
 
 FILE = Description(task="classification", format="litert", input_size=(8, 8), outputs={})
@@ -17,8 +22,8 @@ FOLDER = dataclasses.replace(FILE, format="saved_model")
 def write(path, description, content):
     with staged(path, description) as temporary:
         if description.format == "saved_model":
-            temporary.mkdir()
-            temporary = temporary / "saved_model.pb"
+            temporary = temporary / DESCRIPTION_FILE
+            temporary.parent.mkdir(parents=True)
         temporary.write_text(content)
 
 
