@@ -149,7 +149,7 @@ def test_the_lines_of_the_readme_run_without_keras_and_tensorflow(programs, fold
     assert done.returncode == 0, done.stderr
 
     height, width = programs["nms"].description.input_size
-    picture = Image.open(REPOSITORY / name).convert("RGB").resize((width, height))
+    picture = Image.open(REPOSITORY / name).convert("RGB").resize((width, height), Image.BILINEAR)
     expected = programs["nms"].predict(np.asarray(picture)[None])
     said = [line.split() for line in done.stdout.splitlines()]
     rows = [
