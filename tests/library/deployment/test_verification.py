@@ -9,7 +9,12 @@ import pytest
 import tensorflow as tf
 from tiny_programs import make_program, random_images
 
-from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
+from keras_mnv2.deployment.description import (
+    DESCRIPTION_FILE,
+    DeploymentError,
+    Description,
+    sidecar_path,
+)
 from keras_mnv2.deployment.programs import Program
 from keras_mnv2.deployment.staging import staged
 from keras_mnv2.deployment.verification import agreement, sample_images, verify
@@ -174,6 +179,8 @@ def test_folders_replace_exports_only(tmp_path):
         with staged(folder, description) as temporary:
             temporary.mkdir()
             (temporary / "saved_model.pb").write_text(str(number))
+            (temporary / DESCRIPTION_FILE).parent.mkdir()
+            (temporary / DESCRIPTION_FILE).write_text(description.to_json())
         assert (folder / "saved_model.pb").read_text() == str(number)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
