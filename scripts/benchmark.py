@@ -77,14 +77,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--quick", action="store_true", help="minutes, not an hour: to try it out")
-    parser.add_argument("--json", type=Path, help="also write all results to this file")
-    parser.add_argument("--markdown", type=Path, help="also write the table to this file")
-    options = parser.parse_args(arguments)
-    for name in ("json", "markdown"):
-        path = getattr(options, name)
-        if path and not path.absolute().parent.is_dir():
-            parser.error(f"--{name} {path}: there is no folder {path.parent}")
-    return options
+    parser.add_argument(
+        "--json", type=benchmarking.output_path, help="also write all results to this file"
+    )
+    parser.add_argument(
+        "--markdown", type=benchmarking.output_path, help="also write the table to this file"
+    )
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

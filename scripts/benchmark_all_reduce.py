@@ -116,15 +116,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS[:2]))
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4], help="[1 2 4]")
     parser.add_argument("--steps", type=int, default=30, help="timed exchanges [30]")
-    parser.add_argument("--json", type=Path, help="also write every measured time to this file")
+    benchmarking.add_json_option(parser)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     for name in ("workers", "steps"):
         values = getattr(options, name)
         if min(values if isinstance(values, list) else [values]) < 1:
             parser.error(f"--{name} must be at least 1")
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     return options
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import benchmarking
@@ -103,14 +102,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--detections", type=int, default=100, help="of an image [100]")
     parser.add_argument("--classes", type=int, default=80, help="[80]")
     parser.add_argument("--rounds", type=int, default=3, help="timed evaluations of each [3]")
-    parser.add_argument("--json", type=Path, help="also write every measured time to this file")
+    benchmarking.add_json_option(parser)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     for name in ("images", "detections", "classes", "rounds"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} must be at least 1")
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     return options
 
 

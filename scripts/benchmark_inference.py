@@ -194,7 +194,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--folder", type=Path,
         help="keep the files there, and time those that are there already [a temporary folder]",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, help="also write every measured time to this file")
+    benchmarking.add_json_option(parser)
     options = parser.parse_args(arguments)
     if min(options.threads) < 1:
         parser.error("--threads must be at least 1")
@@ -202,8 +202,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--repeats must be at least 2: one time has no spread")
     if options.split_expansion is not None and not 0 < options.split_expansion < 1:
         parser.error("--split-expansion must lie between 0 and 1")
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     for option in ("model", "published"):
         for task, path in getattr(options, option):
             if task not in options.networks:

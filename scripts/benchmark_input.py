@@ -186,7 +186,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=16, help="of a timed step of input [16]")
     parser.add_argument("--rounds", type=int, default=10, help="timed steps of each program [10]")
     parser.add_argument("--no-step", action="store_true", help="leave out the training step")
-    parser.add_argument("--json", type=Path, help="also write every measured time to this file")
+    benchmarking.add_json_option(parser)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -196,8 +196,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     if min(options.size) < 32:
         parser.error("--size must be at least 32 32")
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     options.tasks = list(dict.fromkeys(options.tasks))
     return options
 

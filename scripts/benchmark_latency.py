@@ -94,14 +94,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
         help="image size for models that leave it open",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, help="also write every measured time to this file")
+    benchmarking.add_json_option(parser)
     options = parser.parse_args(arguments)
     if min(options.batch_size, *options.threads, *(options.size or [1])) < 1:
         parser.error("--batch-size, --threads and --size must be at least 1")
     if options.repeats < 2:
         parser.error("--repeats must be at least 2: one time has no spread")
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     options.size = tuple(options.size) if options.size else None
     return options
 

@@ -15,7 +15,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import benchmarking
@@ -101,15 +100,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--score-threshold", type=float, default=1e-8, help="[1e-8, that of evaluations]"
     )
     parser.add_argument("--rounds", type=int, default=20, help="timed batches of each [20]")
-    parser.add_argument("--json", type=Path, help="also write every measured time to this file")
+    benchmarking.add_json_option(parser)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if min(options.batch_size, options.rounds) < 1:
         parser.error("--batch-size and --rounds must be at least 1")
     if not 0 <= options.score_threshold < 1:
         parser.error("--score-threshold must be at least 0 and below 1")
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     return options
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from benchmark_evaluation import PREPARATION
+from benchmark_inference import BASELINE, TITLES
+from benchmark_postprocessing import CLASS_AGNOSTIC
+from benchmark_targets import PEER as PEER_LABELS
+from benchmark_targets import TARGETS
+
 HEADER = ("what", "keras_mnv2", "peer", "of the peer", "times as fast (range)")
 
 Row = tuple[str, str, str, str, str]
-
-NETWORKS = {
-    "classification": "MobileNetV2 1.0/224",
-    "detection": "SSDLite 320",
-    "segmentation": "DeepLabv3 513",
-}
 
 
 def _ratio(median: float, low: float, high: float) -> str:
@@ -49,7 +49,7 @@ def targets(result: dict[str, Any]) -> list[Row]:
     cpu = result["cpu_ms_a_batch"]
     what = f"matching and encoding, SSDLite 320, batch {result['settings']['batch_size']}"
     share = (f"{what}, with mining", f"{result['share']:.1%} of a step", "", "", "")
-    ours, peer = cpu["matching and encoding"], cpu.get("tf_models labels")
+    ours, peer = cpu[TARGETS], cpu.get(PEER_LABELS)
     if peer is None:
         return [share]
     row = (what, f"{ours:.3g} ms (CPU)", "tf_models", f"{peer:.3g} ms (CPU)", f"{peer / ours:.2f}")
@@ -72,15 +72,14 @@ def inference(result: dict[str, Any]) -> list[Row]:
 
 
 def _forms(task: str, rows: list[dict[str, Any]]) -> Iterator[Row]:
-    baseline = "Keras predict_on_batch"
-    slow = {row["threads"]: row["median_ms"] for row in rows if row["form"] == baseline}
+    slow = {row["threads"]: row["median_ms"] for row in rows if row["form"] == BASELINE}
     for row in rows:
-        if row["form"] != baseline:
+        if row["form"] != BASELINE:
             threads = row["threads"]
             yield (
-                f"{NETWORKS[task]}, {row['form']}, {threads} thread{'s' if threads > 1 else ''}",
+                f"{TITLES[task]}, {row['form']}, {threads} thread{'s' if threads > 1 else ''}",
                 f"{row['median_ms']:.3g} ms",
-                baseline,
+                BASELINE,
                 f"{slow[threads]:.3g} ms",
                 f"{row['times_as_fast']:.2f}",
             )
@@ -89,14 +88,14 @@ def _forms(task: str, rows: list[dict[str, Any]]) -> Iterator[Row]:
 def evaluation(result: dict[str, Any]) -> list[Row]:
     settings = result["settings"]
     what = f"COCO evaluation, {settings['images']} images with {settings['detections']} detections"
-    rows = [row for row in result["rows"] if row["name"] != "preparation alone"]
+    rows = [row for row in result["rows"] if row["name"] != PREPARATION]
     return _against_first(what, rows, "s", 1e-3)
 
 
 def postprocessing(result: dict[str, Any]) -> list[Row]:
     settings = result["settings"]
     what = f"post-processing, SSDLite 320, batch {settings['batch_size']}"
-    rows = [row for row in result["rows"] if "class_agnostic" not in row["name"]]
+    rows = [row for row in result["rows"] if row["name"] != CLASS_AGNOSTIC]
     return _against_first(what, rows, "ms", 1)
 
 

@@ -18,7 +18,6 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import benchmarking
@@ -59,14 +58,14 @@ def labelled(options: argparse.Namespace, encode: Callable) -> Any:
     """Endless batches of targets, made by `encode` of boxes and labels of an image."""
     import tensorflow as tf
 
+    from tasks.common.pipeline import map_on_all_cores
+
     boxes, labels = (
         tf.RaggedTensor.from_row_lengths(np.concatenate(rows), [len(row) for row in rows])
         for rows in random_objects(options)
     )
     dataset = tf.data.Dataset.from_tensor_slices((boxes, labels)).repeat()
-    # As the tasks' pipelines map.
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return dataset.map(encode, num_parallel_calls=workers).batch(options.batch_size)
+    return map_on_all_cores(dataset, encode).batch(options.batch_size)
 
 
 def our_targets(options: argparse.Namespace) -> Any:
@@ -179,13 +178,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32, help="[32]")
     parser.add_argument("--objects", type=int, default=8, help="of an image, on average [8]")
     parser.add_argument("--rounds", type=int, default=10, help="timed steps of each [10]")
-    parser.add_argument("--json", type=Path, help="also write every measured time to this file")
+    benchmarking.add_json_option(parser)
     parser.add_argument("--worker", choices=BUILDERS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if min(options.batch_size, options.objects, options.rounds) < 1:
         parser.error("--batch-size, --objects and --rounds must be at least 1")
-    if options.json and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     return options
 
 

@@ -14,7 +14,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import benchmarking
@@ -131,7 +130,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=224, help="height and width in pixels")
     peers = [name for name in BUILDERS if name != OURS]
     parser.add_argument("--peers", nargs="*", choices=peers, default=peers)
-    parser.add_argument("--json", type=Path, help="also write every measured step to this file")
+    benchmarking.add_json_option(parser)
     parser.add_argument("--worker", choices=BUILDERS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     for name in ("batch_size", "steps", "size", "alpha"):

@@ -10,6 +10,7 @@ Parent and worker talk in lines of JSON over the worker's standard input and out
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -271,6 +272,20 @@ def print_circumstances(result: dict[str, Any]) -> None:
         f"{environment['processor']}, {environment['cores']} cores; load "
         f"{environment['load_before'][0]:.1f} before, {environment['load_after'][0]:.1f} after"
     )
+
+
+def output_path(text: str) -> Path:
+    """Type of an argument that names a file to write; its folder must be there."""
+    path = Path(text)
+    if not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: there is no folder {path.parent}")
+    return path
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --json, the file for `write_json`."""
+    help_text = "also write every measured time to this file"
+    parser.add_argument("--json", type=output_path, help=help_text)
 
 
 def write_json(path: str | os.PathLike, result: dict[str, Any]) -> None:
