@@ -1,18 +1,20 @@
 """Trains `shapes` by one process and by several, and compares the losses of the first steps.
 
-    python scripts/compare_workers.py --workers 2 --steps 20
+    python scripts/compare_workers.py --folder runs/workers
+    python scripts/compare_workers.py --folder runs/workers --tasks classification --whole
 
-Batch normalization is synchronized, dropout and augmentation are off. All processes run on this
-machine and share its cores.
+One process trains the recipe `shapes` of each task to its end, unless the folder holds that run
+already. From there on, one process and several make some more steps, with synchronized batch
+normalization and without dropout and augmentation. With --whole, several also train the recipe from
+the beginning, and the final figures are compared. All processes share the cores of this machine.
 
-What is left are rounding errors, since several workers add up in another order. Each update makes
-them larger, the more so the younger the network and the higher the learning rate: a new detector
-at the rate of its recipe, trained twice by one process but with the images of each batch in the
-reverse order, differs from itself by 8e-3 in the third step already. Hence one process first
-trains the network for --first-steps, and the comparison goes on from there, by plain SGD with
-momentum (Adam's first steps are signs of gradients, of which those near 0 are rounding errors).
-That a single update is the same from any network and at any rate is shown by
-tests/tasks/common/test_replicated_fit.py.
+What is left between the losses are rounding errors, since several workers add up in another order.
+Each update makes them larger, the more so the younger the network and the higher the learning
+rate: a new detector at the rate of its recipe, trained twice by one process but with the images of
+each batch in the reverse order, differs from itself by 8e-3 in the third step already. Hence the
+trained network, and plain SGD with momentum (Adam's first steps are signs of gradients, of which
+those near 0 are rounding errors). That a single update is the same from any network and at any
+rate is shown by tests/tasks/common/test_replicated_fit.py.
 """
 
 from __future__ import annotations
@@ -30,34 +32,23 @@ from pathlib import Path
 import numpy as np
 from loopback_cluster import cluster
 
-COMMON = [
-    *("--recipe", "shapes", "--alpha", "0.35", "--batch-size", "16", "--no-flip"),
-    *("--validation-split", "validation[:31]"),
-]
 COMPARED = [
-    *("--optimizer", "sgd", "--schedule", "constant", "--warmup-steps", "0", "--sync-bn"),
-    "--no-zero-init-residual",
+    *("--optimizer", "sgd", "--schedule", "constant", "--warmup-steps", "0", "--no-flip"),
+    *("--sync-bn", "--no-zero-init-residual"),
 ]
-TASKS = {
-    "detection": [
-        *("--height", "96", "--width", "96"),
-        "--no-photometric",
-    ],
+WITHOUT_AUGMENTATION = {
+    "detection": ["--no-photometric"],
     "segmentation": [
-        *("--height", "97", "--width", "97"),
-        *("--dropout", "0", "--min-scale", "1", "--max-scale", "1", "--foreground-crops", "0"),
+        *("--dropout", "0", "--min-scale", "1", "--max-scale", "1", "--foreground-crops", "0")
     ],
-    "classification": [
-        *("--height", "64", "--width", "64"),
-        *("--dropout", "0", "--min-area", "1", "--aspect-ratio", "1"),
-    ],
+    "classification": ["--dropout", "0", "--min-area", "1", "--aspect-ratio", "1"],
 }
 LIMIT = 1e-3
 MONITORS = {"detection": "AP", "segmentation": "mIOU", "classification": "top1"}
 
 
 def train_and_record(task: str, arguments: list[str], losses_file: str) -> None:
-    """Runs the training command in this process and writes the loss of every step."""
+    """Runs a training with a single evaluation in this process and writes the loss of every step."""
     from tasks.common import training
 
     losses: list[float] = []
@@ -77,34 +68,35 @@ def train_and_record(task: str, arguments: list[str], losses_file: str) -> None:
     Path(losses_file).write_text(json.dumps(steps))
 
 
-def run(task: str, arguments: list[str], folder: Path, workers: int) -> list[float]:
-    """The losses of a training by one process, or by several workers, as the chief tells them."""
+def run(task: str, arguments: list[str], folder: Path, workers: int) -> float:
+    """Has one process or several workers train, unless the folder holds that run already.
+
+    Returns:
+        The figure that the training ends with. If it has a single evaluation, the losses are at
+        `losses_file(folder)`.
+    """
     command = [sys.executable, __file__, "--record", task]
-    if workers == 1:
-        environments = [{}]
-    else:
+    environments = [{}]
+    if workers > 1:
         environments = [{"TF_CONFIG": text} for text in cluster(workers)]
         arguments = [*arguments, "--strategy", "multi_worker"]
     processes = []
     for index, environment in enumerate(environments):
-        words = [*command, str(folder.with_suffix(f".{index}.json")), "--run-dir", str(folder)]
-        log = folder.with_suffix(f".{index}.log").open("w")
-        processes.append(
-            subprocess.Popen(
-                [*words, *arguments], env={**os.environ, **environment}, stdout=log, stderr=log
+        words = [*command, str(losses_file(folder, index)), "--run-dir", str(folder), *arguments]
+        with folder.with_suffix(f".{index}.log").open("w") as log:
+            processes.append(
+                subprocess.Popen(words, env=os.environ | environment, stdout=log, stderr=log)
             )
-        )
     statuses = [process.wait() for process in processes]
     if any(statuses):
         for log in sorted(folder.parent.glob(f"{folder.name}.*.log")):
             print(log.read_text()[-3000:], file=sys.stderr)
         raise SystemExit(f"{task}, {workers} workers ended with status {statuses}")
-    return json.loads(folder.with_suffix(".0.json").read_text())
+    return json.loads((folder / "metrics.json").read_text())[MONITORS[task]]
 
 
-def lengths(steps: int) -> list[str]:
-    """The options for a training with a single evaluation, at its end."""
-    return ["--train-steps", str(steps), "--evaluate-every", str(steps)]
+def losses_file(folder: Path, worker: int = 0) -> Path:
+    return folder.with_suffix(f".{worker}.json")
 
 
 def compare(task: str, folder: Path, options: argparse.Namespace) -> float:
@@ -113,44 +105,60 @@ def compare(task: str, folder: Path, options: argparse.Namespace) -> float:
     Returns:
         The largest relative difference of the losses of a step.
     """
-    words = [*COMMON, *TASKS[task], "--dataset", options.dataset]
-    first = folder / f"{task}_first"
-    run(task, [*words, *lengths(options.first_steps)], first, 1)
-    words += [*COMPARED, "--learning-rate", str(options.learning_rate)]
-    words += [*lengths(options.steps), "--init-weights", str(first / "last.keras")]
-    folders = [folder / f"{task}_{count}" for count in (1, options.workers)]
-    one = run(task, words, folders[0], 1)
-    several = run(task, words, folders[1], options.workers)
-    difference = float(np.max(np.abs(np.divide(several, one) - 1)))
-    metrics = [json.loads((path / "metrics.json").read_text())[MONITORS[task]] for path in folders]
+    several = options.workers
+    words = ["--recipe", "shapes", "--dataset", options.dataset]
+    whole = [*words, *(["--train-steps", str(options.first_steps)] if options.first_steps else [])]
+    trained = folder / f"{task}_1"
+    figures = [run(task, whole, trained, 1)]
+    if options.whole:
+        figures.append(run(task, [*whole, "--sync-bn"], folder / f"{task}_{several}", several))
+        told = f"one process {figures[0]:.4f}, {several} workers {figures[1]:.4f}"
+        print(f"{task}: {MONITORS[task]} at the end, {told}", flush=True)
+
+    words += [*COMPARED, *WITHOUT_AUGMENTATION[task]]
+    words += ["--learning-rate", str(options.learning_rate)]
+    words += ["--train-steps", str(options.steps), "--evaluate-every", str(options.steps)]
+    words += ["--init-weights", str(trained / "last.keras")]
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [Path(temporary) / str(count) for count in (1, several)]
+        figures = [run(task, words, folders[0], 1), run(task, words, folders[1], several)]
+        losses = [json.loads(losses_file(each).read_text()) for each in folders]
+    difference = float(np.max(np.abs(np.divide(losses[1], losses[0]) - 1)))
     print(
-        f"{task}: loss {one[0]:.4f} to {one[-1]:.4f}, largest relative difference "
-        f"{difference:.1e}; {MONITORS[task]} {metrics[0]:.6f} and {metrics[1]:.6f}",
+        f"{task}: {options.steps} steps with a loss of {losses[0][0]:.4f} to {losses[0][-1]:.4f}, "
+        f"largest relative difference {difference:.1e}; then {MONITORS[task]} {figures[0]:.6f} and "
+        f"{figures[1]:.6f}",
         flush=True,
     )
     return difference
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, required=True, help="for the whole trainings")
+    parser.add_argument("--tasks", nargs="+", choices=MONITORS, default=[*MONITORS], help="[all]")
     parser.add_argument("--workers", type=int, default=2, help="processes to compare with one [2]")
     parser.add_argument("--steps", type=int, default=20, help="training steps to compare [20]")
+    parser.add_argument("--learning-rate", type=float, default=0.001, help="of these steps [0.001]")
     parser.add_argument(
-        "--first-steps", type=int, default=300, help="that one process has made before [300]"
+        "--whole", action="store_true", help="also train from the beginning by several workers"
     )
-    parser.add_argument("--learning-rate", type=float, default=0.003, help="[0.003]")
-    parser.add_argument("--dataset", default="shapes/tiny", help="data set [shapes/tiny]")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS], help="[all]")
+    parser.add_argument(
+        "--first-steps", type=int, help="of the training from the beginning [the recipe's]"
+    )
+    parser.add_argument("--dataset", default="shapes", help="shapes or shapes/tiny [shapes]")
     options = parser.parse_args(arguments)
-    if options.workers < 2 or min(options.steps, options.first_steps) < 1:
-        parser.error("--workers must be at least 2, --steps and --first-steps at least 1")
+    if options.workers < 2 or options.steps < 1:
+        parser.error("--workers must be at least 2 and --steps at least 1")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        differences = [compare(task, Path(folder), options) for task in options.tasks]
+    options.folder.mkdir(parents=True, exist_ok=True)
+    differences = [compare(task, options.folder, options) for task in options.tasks]
     # Of losses that are no numbers, no difference is small.
     if not np.max(differences) <= LIMIT:
         raise SystemExit(f"the losses differ by more than {LIMIT:g}")

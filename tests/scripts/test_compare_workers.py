@@ -14,10 +14,11 @@ from tasks.common import training
 def test_the_losses_of_all_steps_are_recorded(tmp_path, monkeypatch):
     # Recording puts its own callback there.
     monkeypatch.setattr(training, "EvaluateAndSave", training.EvaluateAndSave)
-    words = [*compare_workers.COMMON, *compare_workers.COMPARED, "--zero-init-residual"]
-    words += [*compare_workers.TASKS["classification"], *compare_workers.lengths(3)]
-    words += ["--dataset", "shapes/tiny", "--batch-size", "4"]
-    words += ["--height", "32", "--width", "32", "--run-dir", str(tmp_path / "run")]
+    words = [*compare_workers.COMPARED, *compare_workers.WITHOUT_AUGMENTATION["classification"]]
+    words += ["--recipe", "shapes", "--dataset", "shapes/tiny", "--alpha", "0.35"]
+    words += ["--height", "32", "--width", "32", "--batch-size", "4", "--train-steps", "3"]
+    words += ["--evaluate-every", "3", "--validation-split", "validation"]
+    words += ["--run-dir", str(tmp_path / "run")]
     losses = tmp_path / "losses.json"
     compare_workers.train_and_record("classification", words, str(losses))
     recorded = json.loads(losses.read_text())
@@ -28,31 +29,38 @@ def test_the_losses_of_all_steps_are_recorded(tmp_path, monkeypatch):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """What is run in place of trainings, and the losses that these tell of several workers."""
+    """What is run in place of trainings, and the losses that several workers tell in them."""
     made, losses = [], [2.0, 1.0]
 
     def run(task, words, folder, workers):
-        folder.mkdir()
-        (folder / "metrics.json").write_text(json.dumps({compare_workers.MONITORS[task]: 0.5}))
-        made.append((workers, words))
-        return losses if workers > 1 else [2.0, 1.0]
+        made.append((folder.name, workers, words))
+        told = losses if workers > 1 else [2.0, 1.0]
+        compare_workers.losses_file(folder).write_text(json.dumps(told))
+        return 0.5
 
     monkeypatch.setattr(compare_workers, "run", run)
     return made, losses
 
 
-def test_both_go_on_from_the_same_network(runs, capsys):
+def test_all_go_on_from_the_network_of_one_process(runs, tmp_path, capsys):
     made, losses = runs
     losses[1] = 1.0005
-    compare_workers.main(["--tasks", "detection", "--workers", "3", "--steps", "2"])
-    assert "difference 5.0e-04; AP 0.500000 and 0.500000" in capsys.readouterr().out
-    (first, begin), (one, words), (several, others) = made
-    assert (first, one, several) == (1, 1, 3)
-    assert words == others and "--init-weights" in words and "--init-weights" not in begin
+    folder = str(tmp_path / "new" / "folder")
+    compare_workers.main(["--folder", folder, "--tasks", "detection", "--workers", "3", "--whole"])
+    told = capsys.readouterr().out
+    assert "AP at the end, one process 0.5000, 3 workers 0.5000" in told
+    assert "loss of 2.0000 to 1.0000, largest relative difference 5.0e-04" in told
+    whole, others, *steps = made
+    assert whole[:2] == ("detection_1", 1) and others[:2] == ("detection_3", 3)
+    assert others[2] == [*whole[2], "--sync-bn"]
+    assert [step[1] for step in steps] == [1, 3] and steps[0][2] == steps[1][2]
+    init = steps[0][2][steps[0][2].index("--init-weights") + 1]
+    assert init == str(tmp_path / "new" / "folder" / "detection_1" / "last.keras")
 
 
 @pytest.mark.parametrize("loss", [1.002, float("nan")])
-def test_losses_that_differ_are_a_failure(runs, loss):
+def test_losses_that_differ_are_a_failure(runs, tmp_path, loss):
     runs[1][1] = loss
+    words = ["--folder", str(tmp_path), "--tasks", "segmentation", "classification"]
     with pytest.raises(SystemExit, match="differ by more than 0.001"):
-        compare_workers.main(["--tasks", "segmentation", "classification"])
+        compare_workers.main(words)
