@@ -48,7 +48,7 @@ MONITORS = {"detection": "AP", "segmentation": "mIOU", "classification": "top1"}
 
 
 def train_and_record(task: str, arguments: list[str], losses_file: str) -> None:
-    """Runs a training with a single evaluation in this process and writes the loss of every step."""
+    """Runs a training with one evaluation in this process and writes the loss of every step."""
     from tasks.common import training
 
     losses: list[float] = []
