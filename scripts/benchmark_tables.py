@@ -72,17 +72,25 @@ def inference(result: dict[str, Any]) -> list[Row]:
 
 
 def _forms(task: str, rows: list[dict[str, Any]]) -> Iterator[Row]:
-    slow = {row["threads"]: row["median_ms"] for row in rows if row["form"] == BASELINE}
+    """A row a form; its figures are those of each number of threads."""
+    by_form: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        if row["form"] != BASELINE:
-            threads = row["threads"]
-            yield (
-                f"{TITLES[task]}, {row['form']}, {threads} thread{'s' if threads > 1 else ''}",
-                f"{row['median_ms']:.3g} ms",
-                BASELINE,
-                f"{slow[threads]:.3g} ms",
-                f"{row['times_as_fast']:.2f}",
-            )
+        by_form.setdefault(row["form"], []).append(row)
+
+    def milliseconds(form: str) -> str:
+        return ", ".join(f"{row['median_ms']:.3g}" for row in by_form[form]) + " ms"
+
+    for form, measured in by_form.items():
+        if form == BASELINE:
+            continue
+        threads = ", ".join(str(row["threads"]) for row in measured)
+        yield (
+            f"{TITLES[task]}, {form}, threads: {threads}",
+            milliseconds(form),
+            BASELINE,
+            milliseconds(BASELINE),
+            ", ".join(f"{row['times_as_fast']:.2f}" for row in measured),
+        )
 
 
 def evaluation(result: dict[str, Any]) -> list[Row]:
