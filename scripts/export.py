@@ -15,6 +15,7 @@ With a MODEL or --run-dir, --help also shows the options of its task.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from keras_mnv2.deployment.classifiers import taking_rgb  # noqa: E402
 from keras_mnv2.deployment.describing import describe  # noqa: E402
 from keras_mnv2.deployment.description import sidecar_path  # noqa: E402
 from keras_mnv2.deployment.programs import Program  # noqa: E402
+from keras_mnv2.deployment.quantization.representative import evenly_spread  # noqa: E402
 from keras_mnv2.deployment.running import load  # noqa: E402
 from keras_mnv2.deployment.staging import Export  # noqa: E402
 from keras_mnv2.deployment.verification import sample_images  # noqa: E402
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         task.model = with_split_blocks(task)
     program = task.program().described(source=task.source())
     calibration = calibration_images(task) if options.precision == "int8" else None
-    images = np.concatenate(calibration[:_COMPARED]) if calibration else None
+    images = compared_images(program, calibration) if calibration else None
     if options.evaluate is not None:
         # What is wrong with the data is found before anything is written; what is wrong with other
         # options, before an evaluation that may take long.
@@ -128,6 +130,32 @@ def calibration_images(task: TaskExport) -> list[np.ndarray]:
     images = list(task.images(encoded))
     print(f"calibration: {len(images)} images")
     return images
+
+
+def compared_images(program: Program, calibration: Sequence[np.ndarray]) -> np.ndarray:
+    """Calibration images on which file and Keras model are compared, evenly spread.
+
+    If a detector finds nothing in these, those in which it does.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    chosen = [calibration[index] for index in evenly_spread(len(calibration), _COMPARED)]
+    if program.description.postprocessing in (None, "none"):
+        return np.concatenate(chosen)
+
+    def finds(image: np.ndarray) -> bool:
+        return bool(program.predict(image)["num_detections"].any())
+
+    if not any(map(finds, chosen)):
+        chosen = list(itertools.islice(filter(finds, calibration), _COMPARED))
+    if not chosen:
+        raise ValueError(
+            f"nothing scores more than {program.description.score_threshold} in any of the "
+            f"{len(calibration)} calibration images, so that the exported file cannot be compared: "
+            "give photos of what the detector is for, or a lower --score-threshold"
+        )
+    return np.concatenate(chosen)
 
 
 def evaluated_data(task: TaskExport) -> tuple[Source, str]:

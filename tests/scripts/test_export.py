@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import export
 import export_options
@@ -238,6 +239,12 @@ BAD = [
         1,
         "go with --postprocessing nms",
     ),
+    (
+        "detector.keras --format litert --precision int8 {shapes} --calibration-count 5 "
+        "--score-threshold 0.99",
+        1,
+        "nothing scores more than 0.99 in any of the 5 calibration images",
+    ),
     ("detector.keras --format litert --resizable", 1, "resizable=True"),
     ("detector.keras --format litert --input-dtype int8", 1, "input_dtype='int8'"),
     ("segmenter.keras --format litert --size 64 64", 1, "a multiple of the output stride"),
@@ -286,6 +293,37 @@ def test_calibration_pictures_are_spread_over_all(folder):
     )
     images = export.calibration_images(task)
     assert [int(image.max()) for image in images] == [0, 60, 120]
+
+
+class FindsBrightness:
+    """Stands for a program of a detector that sees only bright images."""
+
+    def __init__(self, threshold, postprocessing="nms"):
+        self.description = SimpleNamespace(postprocessing=postprocessing, score_threshold=threshold)
+
+    def predict(self, image):
+        return {"num_detections": np.int32([image.max() > self.description.score_threshold])}
+
+
+@pytest.mark.parametrize(
+    ("brightness", "chosen"),
+    [
+        # Evenly spread, and one of them has a detection.
+        ([0, 0, 9, 0, 0, 0, 9, 9], [0, 9, 0, 9]),
+        ([0, 9, 0, 8, 0, 0, 0, 7], [9, 8, 7]),
+        ([0, 9, 0, 8, 7, 0, 6, 0, 5, 4], [9, 8, 7, 6]),
+    ],
+)
+def test_a_file_is_compared_on_images_with_detections(brightness, chosen):
+    images = [np.full((1, 2, 2, 3), value, np.uint8) for value in brightness]
+    for postprocessing in ("nms", "custom_op"):
+        found = export.compared_images(FindsBrightness(3, postprocessing), images)
+        assert found[:, 0, 0, 0].tolist() == chosen
+    # Raw outputs can be compared on any.
+    spread = [brightness[i] for i in export.evenly_spread(len(brightness), 4)]
+    for postprocessing in ("none", None):
+        found = export.compared_images(FindsBrightness(99, postprocessing), images)
+        assert found[:, 0, 0, 0].tolist() == spread
 
 
 def test_help_shows_the_options_of_the_task(folder, capsys):
