@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import compare_exported
@@ -139,6 +140,7 @@ def test_pictures_are_prepared_as_for_the_export(folder):
         ("detector.keras", 2, "required: EXPORTED"),
         ("detector.keras nowhere.tflite", 1, "nowhere.tflite does not exist"),
         ("detector.keras detector.keras", 1, "is a Keras file: export it first"),
+        ("detector.keras damaged --pictures photos", 1, "damaged, or another program has changed"),
         ("detector detector --pictures photos", 1, "detector is exported already"),
         ("classifier.keras detector --pictures photos", 1, "is no SSDLite model"),
         ("detector.keras detector", 1, "does not say what data it is for"),
@@ -148,6 +150,10 @@ def test_pictures_are_prepared_as_for_the_export(folder):
 )
 def test_bad_input_ends_in_one_message(line, status, message, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
+    shutil.copytree("detector", "damaged", dirs_exist_ok=True)
+    graph = bytearray((folder / "damaged" / "saved_model.pb").read_bytes())
+    graph[len(graph) // 2] ^= 16
+    (folder / "damaged" / "saved_model.pb").write_bytes(graph)
     with pytest.raises(SystemExit) as ended:
         compare_exported.main(line.split())
     assert ended.value.code == status

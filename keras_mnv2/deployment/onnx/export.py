@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.checksum import CHECKSUM_NAME, UNSEALED, sealed
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.float_files import float_description
@@ -70,7 +71,7 @@ def export_onnx(
     _describe(model, description)
     with staged(path, description) as temporary:
         onnx.checker.check_model(model, full_check=True)
-        onnx.save(model, temporary)
+        temporary.write_bytes(sealed(model.SerializeToString()))
         reached = verify(program, load(temporary), description, images, min_agreement)
     operators = Counter(node.op_type for node in model.graph.node)
     return Export(path, description, *reached, operators)
@@ -97,7 +98,7 @@ def with_description(content: bytes, description: Description) -> bytes:
     """
     model = _parse(content, "the ONNX model")
     _describe(model, description)
-    return model.SerializeToString()
+    return sealed(model.SerializeToString())
 
 
 def _converted(program: Program, input_dtype: str) -> onnx.ModelProto:
@@ -135,7 +136,8 @@ def _check_operators(model: onnx.ModelProto) -> None:
 
 def _describe(model: onnx.ModelProto, description: Description) -> None:
     kept = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, {**kept, METADATA_NAME: description.to_json()})
+    ours = {METADATA_NAME: description.to_json(), CHECKSUM_NAME: UNSEALED}
+    onnx.helper.set_model_props(model, {**kept, **ours})
 
 
 def _parse(content: bytes, source: str) -> onnx.ModelProto:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.checksum import seal_folder
 from keras_mnv2.deployment.description import DESCRIPTION_FILE, DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.float_files import float_description
@@ -63,6 +64,7 @@ def export_saved_model(
         tf.saved_model.save(module, str(temporary), signatures=signatures)
         (temporary / DESCRIPTION_FILE).parent.mkdir()
         (temporary / DESCRIPTION_FILE).write_text(description.to_json())
+        seal_folder(temporary)
         run = SavedModelRunner(temporary)
         reached = verify(program, run, description, images, min_agreement)
         if decoder is not None:

@@ -24,6 +24,7 @@ from golden_operators import (
 from PIL import Image
 from tiny_programs import assert_same, random_images
 
+from keras_mnv2.deployment.checksum import sealed
 from keras_mnv2.deployment.description import DeploymentError, Description
 from keras_mnv2.deployment.litert import export as litert_export
 from keras_mnv2.deployment.litert.export import check_operators, export_litert
@@ -155,11 +156,13 @@ def test_another_description_changes_nothing_else(folder):
     assert names.count(b"keras_mnv2") == 1
     assert b"min_runtime_version" in names and b"CONVERSION_METADATA" in names
     assert after.signatureDefs[0].signatureKey == before.signatureDefs[0].signatureKey
-    changes = [
-        not np.array_equal(old.data, new.data)
-        for old, new in zip(before.buffers, after.buffers, strict=True)
-    ]
-    assert sum(changes) == 1
+    changes = {
+        number
+        for number, (old, new) in enumerate(zip(before.buffers, after.buffers, strict=True))
+        if not np.array_equal(old.data, new.data)
+    }
+    ours = (b"keras_mnv2", b"keras_mnv2.sha256")
+    assert changes == {entry.buffer for entry in after.metadata if entry.name in ours}
     assert changed.count(b'"task": "classification"') == 1
     image = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype("float32")
     runs = [
@@ -304,8 +307,7 @@ def test_foreign_and_damaged_files(folder, tmp_path):
     assert operators(path) == {"FULLY_CONNECTED": 1}
     with pytest.raises(DeploymentError, match="that keras_mnv2 did not export"):
         load(path)
-    other = content.replace(b'"version": 1', b'"version": 7')
-    path.write_bytes(other)
+    path.write_bytes(sealed(content.replace(b'"version": 1', b'"version": 7')))
     with pytest.raises(DeploymentError, match="a.tflite: the description has version 7"):
         load(path)
 
