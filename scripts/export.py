@@ -15,6 +15,7 @@ With a MODEL or --run-dir, --help also shows the options of its task.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,9 @@ from keras_mnv2.complexity import count  # noqa: E402
 from keras_mnv2.deployment.classifiers import taking_rgb  # noqa: E402
 from keras_mnv2.deployment.describing import describe  # noqa: E402
 from keras_mnv2.deployment.description import sidecar_path  # noqa: E402
+from keras_mnv2.deployment.litert.arena import arena_bytes  # noqa: E402
 from keras_mnv2.deployment.programs import Program  # noqa: E402
+from keras_mnv2.deployment.quantization.representative import evenly_spread  # noqa: E402
 from keras_mnv2.deployment.running import load  # noqa: E402
 from keras_mnv2.deployment.staging import Export  # noqa: E402
 from keras_mnv2.deployment.verification import sample_images  # noqa: E402
@@ -52,24 +55,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = task_class(options)
     if options.split_expansion or options.activation_memory:
         task.model = with_split_blocks(task)
-    program = task.program().described(source=task.source())
-    calibration = calibration_images(task) if options.precision == "int8" else None
-    images = np.concatenate(calibration[:_COMPARED]) if calibration else None
-    if options.evaluate is not None:
-        # What is wrong with the data is found before anything is written; what is wrong with other
-        # options, before an evaluation that may take long.
-        evaluated_data(task)
+    program, calibration = task.program().described(source=task.source()), None
+    if options.precision == "int8":
+        calibration = calibration_images(task)
+        program = program.described(quantization=calibration_data(task))
+    images = compared_images(program, calibration) if calibration else None
+    # What is wrong with the data is found before anything is written; what is wrong with other
+    # options, before an evaluation that may take long.
+    data = evaluated_data(task) if options.evaluate else None
     try:
         export = write(task, program, images, calibration)
     except ImportError as error:
         raise ValueError(str(error)) from error
-    accuracy = {} if options.evaluate is None else keras_accuracy(task)
-    if accuracy:
-        accuracy["file"] = task.measure(load(export.path), *evaluated_data(task))
+    accuracy = keras_accuracy(task, *data) if data else {}
+    if data:
+        accuracy["file"] = task.measure(load(export.path), *data)
         describe(export.path, dataclasses.replace(export.description, accuracy=accuracy))
     if images is None:
         images = sample_images(program.description.input_size)
     report(export, program, images, accuracy)
+    if options.format == "litert" and not (options.any_batch or options.resizable):
+        size = arena_bytes(export.path) / 1e6
+        print(f"memory for activations, arena of LiteRT's own kernels: {size:.2f} MB")
     if options.layer_report:
         from keras_mnv2.deployment.quantization.layer_report import (
             format_layer_errors,
@@ -130,23 +137,55 @@ def calibration_images(task: TaskExport) -> list[np.ndarray]:
     return images
 
 
+def calibration_data(task: TaskExport) -> dict[str, Any]:
+    """Where `calibration_images` are from, for the description."""
+    options = task.arguments
+    if options.calibration_images:
+        return {"pictures": [Path(pattern).name for pattern in options.calibration_images]}
+    source, recipe = task.data
+    return {"dataset": source.name, "split": options.calibration_split or recipe.train_split}
+
+
+def compared_images(program: Program, calibration: Sequence[np.ndarray]) -> np.ndarray:
+    """Calibration images on which file and Keras model are compared, evenly spread.
+
+    If a detector finds nothing in these, those in which it does.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    chosen = [calibration[index] for index in evenly_spread(len(calibration), _COMPARED)]
+    if program.description.postprocessing in (None, "none"):
+        return np.concatenate(chosen)
+
+    def finds(image: np.ndarray) -> bool:
+        return bool(program.predict(image)["num_detections"].any())
+
+    if not any(map(finds, chosen)):
+        chosen = list(itertools.islice(filter(finds, calibration), _COMPARED))
+    if not chosen:
+        raise ValueError(
+            f"nothing scores more than {program.description.score_threshold} in any of the "
+            f"{len(calibration)} calibration images, so that the exported file cannot be compared: "
+            "give photos of what the detector is for, or a lower --score-threshold"
+        )
+    return np.concatenate(chosen)
+
+
 def evaluated_data(task: TaskExport) -> tuple[Source, str]:
     """The data set on which accuracy is measured, and its split."""
     source, recipe = task.data
     split = task.arguments.split or recipe.validation_split
-    source.num_examples(split)
-    count = task.arguments.evaluate
-    return (spread(source, split, count) if count else source), split
+    is_part = task.arguments.evaluate < source.num_examples(split)
+    return (spread(source, split, task.arguments.evaluate) if is_part else source), split
 
 
-def keras_accuracy(task: TaskExport) -> dict[str, Any]:
+def keras_accuracy(task: TaskExport, source: Source, split: str) -> dict[str, Any]:
     """What is measured, and the figures of the Keras model."""
-    source, split = evaluated_data(task)
-    total = source.num_examples(split)
     return {
         "dataset": source.name,
         "split": split,
-        "images": min(task.arguments.evaluate or total, total),
+        "images": min(task.arguments.evaluate, source.num_examples(split)),
         "keras": task.measure(task.trained.model, source, split),
     }
 
@@ -186,10 +225,19 @@ def write(
 
 
 def default_output(task: TaskExport) -> Path:
-    """Beside the model, with its name."""
+    """Beside the model, with its name and whatever makes the file another one than by default."""
     options, path = task.arguments, task.trained.path
-    precision = "" if options.precision == "float32" else f"_{options.precision}"
-    return path.with_name(f"{path.stem}{precision}{_ENDINGS[options.format]}")
+    words = {
+        options.precision: options.precision != "float32",
+        f"in_{options.input_dtype}": options.input_dtype != "float32",
+        f"out_{options.output_dtype}": options.output_dtype != "float32",
+        "any_batch": options.any_batch,
+        "any_size": options.resizable,
+        f"memory{options.activation_memory}": options.activation_memory,
+        f"split{options.split_expansion}": options.split_expansion,
+    }
+    name = "_".join([path.stem, *(word for word, given in words.items() if given), *task.variant()])
+    return path.with_name(f"{name}{_ENDINGS[options.format]}")
 
 
 def report(export: Export, program: Program, images: np.ndarray, accuracy: dict) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -54,6 +55,8 @@ def parse_arguments(
     task = TASKS[_task_of(found)]
     parser = _parser([task], description=description)
     options = parser.parse_args(argv)
+    if options.precision == "float32":
+        options.precision = None  # As not given, since other formats have no other.
     if problem := _problem(options):
         parser.error(problem)
     options.precision = options.precision or "float32"
@@ -95,7 +98,7 @@ def _parser(tasks: Iterable[type[TaskExport]], **settings) -> argparse.ArgumentP
         "--evaluate",
         type=int,
         nargs="?",
-        const=0,
+        const=sys.maxsize,
         metavar="N",
         help="measure the accuracy of model and file on N images, evenly spread [all]",
     )
@@ -128,6 +131,7 @@ def _parser(tasks: Iterable[type[TaskExport]], **settings) -> argparse.ArgumentP
     )
     for task in tasks:
         task.add_arguments(parser)
+        task.add_data_arguments(parser)
     return parser
 
 
@@ -156,15 +160,7 @@ def _problem(options: argparse.Namespace) -> str | None:
     """What is wrong with the options together, if anything."""
 
     def given(names: Sequence[str]) -> str:
-        # That is what the other formats have.
-        values = {name: getattr(options, name) for name in names}
-        is_float32 = values.get("precision") == "float32"
-        flags = [
-            f"--{name.replace('_', '-')}"
-            for name, value in values.items()
-            if value and not (name == "precision" and is_float32)
-        ]
-        return ", ".join(flags)
+        return ", ".join(f"--{x.replace('_', '-')}" for x in names if getattr(options, x))
 
     if options.format != "litert" and given(_OF_LITERT):
         return f"{given(_OF_LITERT)}: only for --format litert"
@@ -178,6 +174,6 @@ def _problem(options: argparse.Namespace) -> str | None:
         value = getattr(options, name)
         if value is not None and value < 1:
             return f"--{name.replace('_', '-')} {value} must be at least 1"
-    if options.evaluate is not None and options.evaluate < 0:
-        return f"--evaluate {options.evaluate} must be at least 1"
+    if options.evaluate is not None and options.evaluate < 1:
+        return f"--evaluate {options.evaluate} must be at least 1; without a number, all images"
     return None

@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from keras_mnv2.deployment.description import DESCRIPTION_FILE, Description, sidecar_path
+import numpy as np
+
+from keras_mnv2.deployment.description import (
+    DESCRIPTION_FILE,
+    DeploymentError,
+    Description,
+    sidecar_path,
+)
+from keras_mnv2.deployment.running import load
+from keras_mnv2.deployment.verification import sample_images
 from keras_mnv2.weights.download import temporary_beside
 
 
@@ -17,7 +26,8 @@ def describe(path: str | os.PathLike, description: Description) -> None:
         description: of the same format.
 
     Raises:
-        DeploymentError: (a ValueError) if the file is damaged, or of another format.
+        DeploymentError: (a ValueError) if the file is damaged, of another format, or would give
+            other answers. It is then left as it was.
     """
     path = Path(path)
     if description.format == "saved_model":
@@ -28,12 +38,26 @@ def describe(path: str | os.PathLike, description: Description) -> None:
     elif description.format == "litert":
         from keras_mnv2.deployment.litert.file import with_description
 
-        _replace(path, with_description(path.read_bytes(), description))
+        _repack(path, with_description(path.read_bytes(), description), description)
     else:
         from keras_mnv2.deployment.onnx.export import with_description
 
-        _replace(path, with_description(path.read_bytes(), description))
+        _repack(path, with_description(path.read_bytes(), description), description)
     _replace(sidecar_path(path), description.to_json().encode())
+
+
+def _repack(path: Path, content: bytes, description: Description) -> None:
+    """Replaces a file by one that gives the same answers, bit by bit."""
+    images = sample_images(description.input_size, 1)
+    with temporary_beside(path) as temporary:
+        temporary.write_bytes(content)
+        # On one thread, so that sums have one order.
+        before, after = (load(file, num_threads=1)(images) for file in (path, temporary))
+        if not all(np.array_equal(value, after[name]) for name, value in before.items()):
+            raise DeploymentError(
+                f"{path} would give other answers with another description, and is left as it was"
+            )
+        os.replace(temporary, path)
 
 
 def _replace(path: Path, content: bytes) -> None:

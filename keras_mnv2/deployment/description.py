@@ -53,6 +53,8 @@ class Description:
         iou_threshold: of a detector with post-processing: boxes of a class overlap by no more.
         max_detections: of a detector with post-processing: rows of its outputs.
         max_detections_per_class: of a detector with post-processing.
+        quantization: of an int8 file: data and number of the images by which it was calibrated,
+            methods, layers that stay in float; None for other precisions.
         source: what the weights are from, such as {"file": ..., "sha256": ...}; None if unknown.
         accuracy: measured at the export, figure by name; None where nothing was measured.
         version: of this schema.
@@ -79,6 +81,7 @@ class Description:
     iou_threshold: float | None = None
     max_detections: int | None = None
     max_detections_per_class: int | None = None
+    quantization: Mapping[str, Any] | None = None
     source: Mapping[str, Any] | None = None
     accuracy: Mapping[str, Any] | None = None
     version: int = VERSION
@@ -138,7 +141,8 @@ class Description:
                 "that wrote it"
             )
         names = [field.name for field in dataclasses.fields(cls)]
-        missing = [name for name in names if name not in content]
+        # What has a default may have come later than the file.
+        missing = [name for name in _REQUIRED if name not in content]
         unknown = [name for name in content if name not in names]
         if missing or unknown:
             problems = [f"lacks {', '.join(missing)}"] if missing else []
@@ -150,6 +154,11 @@ class Description:
             raise
         except (TypeError, ValueError) as error:
             raise DeploymentError(f"the description is damaged: {error}") from error
+
+
+_REQUIRED = tuple(
+    field.name for field in dataclasses.fields(Description) if field.default is dataclasses.MISSING
+)
 
 
 def sidecar_path(path: str | os.PathLike) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mnv2.deployment.description import Description
 from keras_mnv2.deployment.programs import Program, classification_program
 from keras_mnv2.deployment.running import DeployedModel
 from tasks.classification.data import central_view, open_source
@@ -37,7 +38,13 @@ class ClassifierExport(TaskExport):
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_data_arguments(parser)
+        """None."""
+
+    add_data_arguments = staticmethod(add_data_arguments)
+
+    @staticmethod
+    def options_of(description: Description) -> dict[str, Any]:
+        return {"central_crop": (description.source or {}).get("central_crop")}
 
     def program(self) -> Program:
         recipe = self.trained.recipe

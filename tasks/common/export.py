@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.description import Description
 from keras_mnv2.deployment.programs import Program
 from keras_mnv2.deployment.quantization.representative import evenly_spread
 from keras_mnv2.deployment.running import DeployedModel
@@ -31,7 +32,8 @@ class TaskExport(abc.ABC):
     """A trained model that is to be exported; each task has a subclass.
 
     Args:
-        arguments: parsed options, those of `add_arguments` and `add_model_arguments` among them.
+        arguments: parsed options, those of `add_arguments`, `add_data_arguments` and
+            `add_model_arguments` among them.
 
     Attributes:
         trained: what the task's `load_trained` returns.
@@ -49,7 +51,17 @@ class TaskExport(abc.ABC):
     @staticmethod
     @abc.abstractmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """The options of this task."""
+        """The options that only an export of this task has."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+        """The options that name a data set of this task."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def options_of(description: Description) -> dict[str, Any]:
+        """By which options a file was exported, as far as they change its answers."""
 
     @abc.abstractmethod
     def program(self) -> Program:
@@ -79,6 +91,10 @@ class TaskExport(abc.ABC):
     @abc.abstractmethod
     def open_source(self, recipe: TrainingRecipe) -> Source:
         """The recipe's data set, as far as the model knows it."""
+
+    def variant(self) -> list[str]:
+        """Words for the name of the file, one for each option that changes its answers."""
+        return []
 
     def facts(self) -> dict[str, Any]:
         """Fields of the recipe that an evaluation of the exported file must know."""

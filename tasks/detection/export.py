@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_mnv2.deployment.description import Description
 from keras_mnv2.deployment.programs import Program, detection_program
 from keras_mnv2.deployment.running import DeployedModel
 from tasks.common.export import TaskExport
@@ -22,6 +24,13 @@ from tasks.detection.trained import load_trained
 
 POSTPROCESSINGS = ("none", "nms", "custom_op")
 _THRESHOLDS = ("score_threshold", "iou_threshold", "max_detections")
+_IN_NAMES = {
+    "none": "raw",
+    "custom_op": "custom_op",
+    "score_threshold": "score",
+    "iou_threshold": "iou",
+    "max_detections": "max",
+}
 
 
 class DetectorExport(TaskExport):
@@ -33,6 +42,12 @@ class DetectorExport(TaskExport):
         super().__init__(arguments)
         self.trained = load_trained(arguments)
         self.model = self.trained.model
+
+    add_data_arguments = staticmethod(add_data_arguments)
+
+    @staticmethod
+    def options_of(description: Description) -> dict[str, Any]:
+        return {name: getattr(description, name) for name in ("postprocessing", *_THRESHOLDS)}
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +67,6 @@ class DetectorExport(TaskExport):
         )
         group.add_argument("--iou-threshold", type=float, help="of the suppression [the recipe's]")
         group.add_argument("--max-detections", type=int, help="for an image [the recipe's]")
-        add_data_arguments(parser)
 
     def program(self) -> Program:
         recipe, options = self.trained.recipe, self.arguments
@@ -69,6 +83,12 @@ class DetectorExport(TaskExport):
             input_size=(recipe.height, recipe.width),
             **known | {name: value for name, value in given.items() if value is not None},
         )
+
+    def variant(self) -> list[str]:
+        options = self.arguments
+        words = [_IN_NAMES[options.postprocessing]] if options.postprocessing != "nms" else []
+        given = {name: getattr(options, name) for name in _THRESHOLDS}
+        return words + [f"{_IN_NAMES[x]}{y:g}" for x, y in given.items() if y is not None]
 
     def decode(self, encoded: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         return resized(decode(encoded), self.trained.recipe), {}

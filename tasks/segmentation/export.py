@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mnv2.deployment.description import Description
 from keras_mnv2.deployment.programs import Program, segmentation_program
 from keras_mnv2.deployment.running import DeployedModel
 from tasks.common.export import TaskExport
@@ -34,13 +35,22 @@ class SegmenterExport(TaskExport):
         self.trained = load_trained(arguments)
         self.model = self.trained.model
 
+    add_data_arguments = staticmethod(add_data_arguments)
+
+    @staticmethod
+    def options_of(description: Description) -> dict[str, Any]:
+        return {
+            "logits": "logits" in description.outputs,
+            "size": list(description.input_size),
+            "output_stride": (description.source or {}).get("output_stride"),
+        }
+
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_network_arguments(parser)
         parser.add_argument(
             "--logits", action="store_true", help="class logits as output, not the class map"
         )
-        add_data_arguments(parser)
 
     def program(self) -> Program:
         return segmentation_program(
@@ -67,6 +77,14 @@ class SegmenterExport(TaskExport):
     ) -> dict[str, float]:
         metrics = evaluate(make_predictor(model), source, self.trained.recipe, split)
         return {name: metrics[name] for name in FIGURES}
+
+    def variant(self) -> list[str]:
+        options = self.arguments
+        return [
+            *["logits"] * options.logits,
+            *(["{}x{}".format(*options.size)] if options.size else []),
+            *([f"stride{options.output_stride}"] if options.output_stride else []),
+        ]
 
     def facts(self) -> dict[str, Any]:
         return {"output_stride": self.trained.output_stride}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import export
 import export_options
@@ -87,18 +89,23 @@ def test_a_classifier_in_8_bits_with_its_accuracy(folder, shapes, capsys):
     before = names_in(folder)
     run(
         "classifier.keras --format litert --precision int8 --input-dtype uint8 --central-crop 1 "
-        "--calibration-count 12 --evaluate 9 --split validation[:20] --layer-report",
+        "--calibration-count 12 --float-layers Conv1 --evaluate 9 --split validation[:20] "
+        "--layer-report",
         *shapes,
     )
-    written = {"classifier_int8.tflite", "classifier_int8.tflite.json"}
+    written = {"classifier_int8_in_uint8.tflite", "classifier_int8_in_uint8.tflite.json"}
     assert names_in(folder) - before == written
 
-    description = load("classifier_int8.tflite").description
-    assert json.loads((folder / "classifier_int8.tflite.json").read_text()) == json.loads(
+    description = load("classifier_int8_in_uint8.tflite").description
+    assert json.loads((folder / "classifier_int8_in_uint8.tflite.json").read_text()) == json.loads(
         description.to_json()
     )
     assert (description.precision, description.input_dtype) == ("int8", "uint8")
     assert description.label_names[0] == "circle"
+    facts = description.quantization
+    assert (facts["dataset"], facts["split"], facts["images"]) == ("shapes/tiny", "train", 12)
+    assert facts["float_layers"] == ["Conv1"]
+    assert any("biases corrected on 12 images" in method for method in facts["methods"])
     assert description.source["file"] == "classifier.keras"
     assert len(description.source["sha256"]) == 64
     assert description.source["central_crop"] == 1.0
@@ -116,6 +123,7 @@ def test_a_classifier_in_8_bits_with_its_accuracy(folder, shapes, capsys):
     assert "largest difference of probabilities" in printed
     assert f"top1{'':23}{accuracy['keras']['top1']:.4f}" in printed
     assert "block_3_expand" in printed
+    assert re.search(r"arena of LiteRT's own kernels: 0\.\d\d MB", printed)
 
 
 def test_a_training_run_is_calibrated_on_its_own_data(folder, data_dir, capsys):
@@ -130,6 +138,8 @@ def test_a_training_run_is_calibrated_on_its_own_data(folder, data_dir, capsys):
     assert [(image.shape, image.dtype.name) for image in images] == [((1, 32, 32, 3), "uint8")] * 5
     assert "calibration: 5 images" in capsys.readouterr().out
     assert export.default_output(task) == Path("run/last_int8.tflite")
+    data = {"dataset": "shapes/tiny", "split": "train"}
+    assert export.calibration_data(task) == data
     assert task.source()["file"] == "last.keras"
     assert len(task.program().description.label_names) == 10
 
@@ -152,9 +162,11 @@ def test_a_detector_without_post_processing_for_onnx(folder, capsys):
 
 def test_a_segmenter_of_another_size_serves_encoded_pictures(folder, capsys):
     run("segmenter.keras --format saved_model --size 97 33 --output-stride 32")
-    description = load("segmenter_saved_model").description
+    description = load("segmenter_97x33_stride32_saved_model").description
     assert description.input_size == (97, 33) and description.source["output_stride"] == 32
-    served = tf.saved_model.load("segmenter_saved_model").signatures["serving_encoded"]
+    served = tf.saved_model.load("segmenter_97x33_stride32_saved_model").signatures[
+        "serving_encoded"
+    ]
     picture = np.random.default_rng(0).integers(0, 256, (200, 50, 3), np.uint8)
     outputs = served(encoded=tf.io.encode_png(picture)[None])
     assert outputs["class_map"].shape == (1, 97, 33)
@@ -199,6 +211,7 @@ BAD = [
     ),
     ("classifier.keras --format litert --annotations x", 2, "unrecognized arguments"),
     ("classifier.keras --format litert --evaluate -3", 2, "--evaluate -3 must be at least 1"),
+    ("classifier.keras --format litert --evaluate 0", 2, "without a number, all images"),
     (
         "classifier.keras --format litert --precision int8 --calibration-count 0",
         2,
@@ -238,6 +251,12 @@ BAD = [
         1,
         "go with --postprocessing nms",
     ),
+    (
+        "detector.keras --format litert --precision int8 {shapes} --calibration-count 5 "
+        "--score-threshold 0.99",
+        1,
+        "nothing scores more than 0.99 in any of the 5 calibration images",
+    ),
     ("detector.keras --format litert --resizable", 1, "resizable=True"),
     ("detector.keras --format litert --input-dtype int8", 1, "input_dtype='int8'"),
     ("segmenter.keras --format litert --size 64 64", 1, "a multiple of the output stride"),
@@ -249,7 +268,7 @@ BAD = [
     (
         "classifier.keras --format litert --activation-memory 1000",
         1,
-        "peak_activation_bytes=1000 cannot be reached by splitting blocks",
+        "a peak of 1000 bytes of activations cannot be reached by splitting blocks",
     ),
     ("classifier.keras --format litert --output empty", 1, "empty must end in .tflite"),
     ("classifier.keras --format saved_model --output broken", 1, "broken is a folder already"),
@@ -275,6 +294,37 @@ def test_bad_input_ends_in_one_message(line, status, message, folder, shapes, ca
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("classifier.keras --format litert --precision float32", "classifier.tflite"),
+        ("classifier.keras --format onnx --input-dtype uint8", "classifier_in_uint8.onnx"),
+        (
+            "classifier.keras --format litert --precision int8 --input-dtype int8 "
+            "--output-dtype uint8",
+            "classifier_int8_in_int8_out_uint8.tflite",
+        ),
+        (
+            "classifier.keras --format litert --any-batch --resizable --split-expansion 4",
+            "classifier_any_batch_any_size_split4.tflite",
+        ),
+        ("detector.keras --format saved_model", "detector_saved_model"),
+        ("detector.keras --format onnx --postprocessing none", "detector_raw.onnx"),
+        (
+            "detector.keras --format litert --precision float16 --postprocessing custom_op "
+            "--score-threshold 0.30 --iou-threshold 0.5 --max-detections 20",
+            "detector_float16_custom_op_score0.3_iou0.5_max20.tflite",
+        ),
+        (
+            "segmenter.keras --format litert --logits --size 97 33 --output-stride 32",
+            "segmenter_logits_97x33_stride32.tflite",
+        ),
+    ],
+)
+def test_names_tell_exports_apart(line, name, folder):
+    assert export.default_output(task_of(line)).name == name
+
+
 def test_calibration_pictures_are_spread_over_all(folder):
     (folder / "photos").mkdir()
     for number in range(7):
@@ -286,6 +336,38 @@ def test_calibration_pictures_are_spread_over_all(folder):
     )
     images = export.calibration_images(task)
     assert [int(image.max()) for image in images] == [0, 60, 120]
+    assert export.calibration_data(task) == {"pictures": ["photos"]}
+
+
+class FindsBrightness:
+    """Stands for a program of a detector that sees only bright images."""
+
+    def __init__(self, threshold, postprocessing="nms"):
+        self.description = SimpleNamespace(postprocessing=postprocessing, score_threshold=threshold)
+
+    def predict(self, image):
+        return {"num_detections": np.int32([image.max() > self.description.score_threshold])}
+
+
+@pytest.mark.parametrize(
+    ("brightness", "chosen"),
+    [
+        # Evenly spread, and one of them has a detection.
+        ([0, 0, 9, 0, 0, 0, 9, 9], [0, 9, 0, 9]),
+        ([0, 9, 0, 8, 0, 0, 0, 7], [9, 8, 7]),
+        ([0, 9, 0, 8, 7, 0, 6, 0, 5, 4], [9, 8, 7, 6]),
+    ],
+)
+def test_a_file_is_compared_on_images_with_detections(brightness, chosen):
+    images = [np.full((1, 2, 2, 3), value, np.uint8) for value in brightness]
+    for postprocessing in ("nms", "custom_op"):
+        found = export.compared_images(FindsBrightness(3, postprocessing), images)
+        assert found[:, 0, 0, 0].tolist() == chosen
+    # Raw outputs can be compared on any.
+    spread = [brightness[i] for i in export.evenly_spread(len(brightness), 4)]
+    for postprocessing in ("none", None):
+        found = export.compared_images(FindsBrightness(99, postprocessing), images)
+        assert found[:, 0, 0, 0].tolist() == spread
 
 
 def test_help_shows_the_options_of_the_task(folder, capsys):

@@ -133,8 +133,8 @@ def ways_to_fit(
     layer = max(live, key=live.__getitem__)
     if live[layer] > peak_activation_bytes:
         raise ValueError(
-            f"peak_activation_bytes={peak_activation_bytes} cannot be reached by splitting blocks "
-            f"of model {model.name!r}: at {layer} there are {live[layer]} bytes"
+            f"a peak of {peak_activation_bytes} bytes of activations cannot be reached by "
+            f"splitting blocks of model {model.name!r}: at {layer} there are {live[layer]} bytes"
         )
     return result
 

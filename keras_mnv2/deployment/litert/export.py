@@ -22,6 +22,7 @@ from keras_mnv2.deployment.litert.postprocessing import (
     custom_op,
 )
 from keras_mnv2.deployment.programs import Program
+from keras_mnv2.deployment.quantization.representative import representative_images
 from keras_mnv2.deployment.running import load
 from keras_mnv2.deployment.staging import Export, staged
 from keras_mnv2.deployment.verification import verify
@@ -94,10 +95,19 @@ def export_litert(
             f"representative and float_layers belong to precision='int8', not {precision!r}"
         )
     quantized = None
+    if precision == "int8":
+        from keras_mnv2.deployment.quantization.quantize import methods, quantize
+
+        representative = representative_images(representative, program.description.input_size)
+        facts = {
+            **(description.quantization or {}),
+            "images": len(representative),
+            "methods": methods(len(representative), bias_correction),
+            "float_layers": list(float_layers),
+        }
+        description = dataclasses.replace(description, quantization=facts)
     with staged(path, description) as temporary:
         if precision == "int8":
-            from keras_mnv2.deployment.quantization.quantize import quantize
-
             quantized = quantize(
                 program,
                 representative,

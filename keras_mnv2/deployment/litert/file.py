@@ -10,6 +10,7 @@ import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
+from keras_mnv2.deployment.checksum import CHECKSUM_NAME, UNSEALED, check_seal, sealed
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.file_format import LITERT_IDENTIFIER
 
@@ -66,18 +67,23 @@ def read_description(path: str | os.PathLike) -> Description:
 def with_description(content: bytes, description: Description) -> bytes:
     """A LiteRT file with `description` in its metadata, in place of the one it may have.
 
-    All else, other metadata included, stays as it is.
+    All else, other metadata included, stays as it is, but for the checksum.
     """
     model = parse(content, "the LiteRT model")
+    _set_metadata(model, METADATA_NAME, description.to_json())
+    _set_metadata(model, CHECKSUM_NAME, UNSEALED)
+    return sealed(pack(model))
+
+
+def _set_metadata(model: schema.ModelT, name: str, text: str) -> None:
     entries = model.metadata or []
-    entry = next((one for one in entries if _text(one.name) == METADATA_NAME), None)
+    entry = next((one for one in entries if _text(one.name) == name), None)
     if entry is None:
         entry = schema.MetadataT()
-        entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+        entry.name, entry.buffer = name, len(model.buffers)
         model.buffers = [*model.buffers, schema.BufferT()]
         model.metadata = [*entries, entry]
-    model.buffers[entry.buffer].data = np.frombuffer(description.to_json().encode(), np.uint8)
-    return pack(model)
+    model.buffers[entry.buffer].data = np.frombuffer(text.encode(), np.uint8)
 
 
 def pack(model: schema.ModelT) -> bytes:
@@ -102,6 +108,7 @@ def _read(path: str | os.PathLike) -> schema.ModelT:
         content = Path(path).read_bytes()
     except OSError as error:
         raise DeploymentError(f"{path} cannot be read: {error.strerror or error}") from error
+    check_seal(content, str(path))
     return parse(content, str(path))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from collections import Counter
@@ -13,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.checksum import CHECKSUM_NAME, UNSEALED, sealed
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
+from keras_mnv2.deployment.float_files import float_description
 from keras_mnv2.deployment.onnx.packages import check_packages
 from keras_mnv2.deployment.programs import Program
 from keras_mnv2.deployment.running import load
@@ -28,8 +29,6 @@ import onnx  # noqa: E402
 import tf2onnx  # noqa: E402
 
 from keras_mnv2.deployment.onnx.graph import OPSET, tidy  # noqa: E402
-
-INPUT_DTYPES = ("float32", "uint8")
 
 
 def export_onnx(
@@ -60,7 +59,10 @@ def export_onnx(
         DeploymentError: (a ValueError) if the program or an option does not suit the format, or
             for a file that does not give the program's answers. Nothing is written then.
     """
-    description = _description(program, Path(path), input_dtype)
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise DeploymentError(f"{path}: the name of an ONNX file must end in .onnx")
+    description = float_description(program, "onnx", input_dtype)
     model = _converted(program, input_dtype)
     tidy(model)
     _check_operators(model)
@@ -69,10 +71,10 @@ def export_onnx(
     _describe(model, description)
     with staged(path, description) as temporary:
         onnx.checker.check_model(model, full_check=True)
-        onnx.save(model, temporary)
+        temporary.write_bytes(sealed(model.SerializeToString()))
         reached = verify(program, load(temporary), description, images, min_agreement)
     operators = Counter(node.op_type for node in model.graph.node)
-    return Export(Path(path), description, *reached, operators)
+    return Export(path, description, *reached, operators)
 
 
 def operators(path: str | os.PathLike) -> Counter[str]:
@@ -96,23 +98,7 @@ def with_description(content: bytes, description: Description) -> bytes:
     """
     model = _parse(content, "the ONNX model")
     _describe(model, description)
-    return model.SerializeToString()
-
-
-def _description(program: Program, path: Path, input_dtype: str) -> Description:
-    if path.suffix != ".onnx":
-        raise DeploymentError(f"{path}: the name of an ONNX file must end in .onnx")
-    if input_dtype not in INPUT_DTYPES:
-        raise DeploymentError(
-            f"input_dtype={input_dtype!r}: an ONNX file takes {' or '.join(INPUT_DTYPES)}"
-        )
-    if program.description.postprocessing == "custom_op":
-        raise DeploymentError(
-            "postprocessing='custom_op' is an operation of LiteRT: an ONNX file has 'none' or 'nms'"
-        )
-    return dataclasses.replace(
-        program.description, format="onnx", precision="float32", input_dtype=input_dtype
-    )
+    return sealed(model.SerializeToString())
 
 
 def _converted(program: Program, input_dtype: str) -> onnx.ModelProto:
@@ -150,7 +136,8 @@ def _check_operators(model: onnx.ModelProto) -> None:
 
 def _describe(model: onnx.ModelProto, description: Description) -> None:
     kept = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, {**kept, METADATA_NAME: description.to_json()})
+    ours = {METADATA_NAME: description.to_json(), CHECKSUM_NAME: UNSEALED}
+    onnx.helper.set_model_props(model, {**kept, **ours})
 
 
 def _parse(content: bytes, source: str) -> onnx.ModelProto:

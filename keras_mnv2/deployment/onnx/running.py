@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mnv2.deployment.checksum import check_seal
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.onnx.packages import check_packages
 from keras_mnv2.deployment.pixels import pixels_as
@@ -27,6 +28,7 @@ class ONNXRunner:
         check_packages("to run .onnx files", "onnxruntime")
         import onnxruntime
 
+        check_seal(path.read_bytes(), str(path))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.log_severity_level = 3  # errors

@@ -131,6 +131,17 @@ def quantize(
     )
 
 
+def methods(num_images: int, bias_correction: bool) -> list[str]:
+    """What `quantize` does to a program, for people."""
+    found = [
+        "weights in 8 bits per channel",
+        "activations in 8 bits per tensor, ranges from the lowest to the highest value",
+    ]
+    if bias_correction:
+        found.append(f"biases corrected on {min(num_images, _BIAS_IMAGES)} images")
+    return found
+
+
 def _layers(content: bytes, program: Program, names: Sequence[str]) -> dict[str, list[str]]:
     """Layers by operation of the float file."""
     model = parse(content, "the float file")

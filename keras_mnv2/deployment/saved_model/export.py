@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.deployment.description import DESCRIPTION_FILE, DeploymentError, Description
+from keras_mnv2.deployment.checksum import seal_folder
+from keras_mnv2.deployment.description import DESCRIPTION_FILE, DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
+from keras_mnv2.deployment.float_files import float_description
 from keras_mnv2.deployment.programs import Program
 from keras_mnv2.deployment.saved_model.running import IMAGES_SIGNATURE, SavedModelRunner
 from keras_mnv2.deployment.staging import Export, staged
@@ -20,7 +21,6 @@ from keras_mnv2.deployment.verification import agreement, sample_images, verify
 
 ENCODED_SIGNATURE = "serving_encoded"
 ENCODED_INPUT = "encoded"
-INPUT_DTYPES = ("float32", "uint8")
 
 # From one encoded picture, a scalar string, to uint8 [height, width, 3] of the network's input
 # size, and further outputs by name.
@@ -58,31 +58,18 @@ def export_saved_model(
             the folder cannot be written, or the file does not give the program's answers. Nothing
             is then written.
     """
-    description = _description(program, input_dtype)
+    description = float_description(program, "saved_model", input_dtype)
     module, signatures = _served(program, input_dtype, decoder)
     with staged(folder, description) as temporary:
         tf.saved_model.save(module, str(temporary), signatures=signatures)
         (temporary / DESCRIPTION_FILE).parent.mkdir()
         (temporary / DESCRIPTION_FILE).write_text(description.to_json())
+        seal_folder(temporary)
         run = SavedModelRunner(temporary)
         reached = verify(program, run, description, images, min_agreement)
         if decoder is not None:
             _verify_decoder(program, run, decoder)
     return Export(Path(folder), description, *reached)
-
-
-def _description(program: Program, input_dtype: str) -> Description:
-    if input_dtype not in INPUT_DTYPES:
-        raise DeploymentError(
-            f"input_dtype={input_dtype!r}: a SavedModel takes {' or '.join(INPUT_DTYPES)}"
-        )
-    if program.description.postprocessing == "custom_op":
-        raise DeploymentError(
-            "postprocessing='custom_op' is an operation of LiteRT: a SavedModel has 'none' or 'nms'"
-        )
-    return dataclasses.replace(
-        program.description, format="saved_model", precision="float32", input_dtype=input_dtype
-    )
 
 
 def _served(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.checksum import check_folder
 from keras_mnv2.deployment.description import DESCRIPTION_FILE, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.pixels import pixels_as
@@ -27,6 +28,7 @@ class SavedModelRunner:
 
     def __init__(self, path: Path):
         self.description = read_description(path)
+        check_folder(path)
         try:
             self._loaded = tf.saved_model.load(str(path))
             entry = self._loaded.signatures[IMAGES_SIGNATURE]

@@ -93,6 +93,12 @@ def test_other_texts_are_refused(change, message):
         Description.from_json(change(DETECTOR.to_json()))
 
 
+def test_fields_that_came_later_may_be_missing():
+    lines = DETECTOR.to_json().splitlines(keepends=True)
+    older = "".join(line for line in lines if '"quantization"' not in line)
+    assert older != DETECTOR.to_json() and Description.from_json(older) == DETECTOR
+
+
 def test_the_place_for_people():
     assert sidecar_path("runs/detector.tflite") == Path("runs/detector.tflite.json")
     assert sidecar_path("runs/served/") == Path("runs/served.json")

@@ -11,6 +11,7 @@ onnx = pytest.importorskip("onnx", reason="ONNX is absent: pip install onnx tf2o
 pytest.importorskip("tf2onnx", reason="the converter is absent: pip install tf2onnx")
 pytest.importorskip("onnxruntime", reason="the runtime is absent: pip install onnxruntime")
 
+from golden_operators import ONNX, ONNX_UINT8  # noqa: E402
 from tiny_programs import assert_same, random_images  # noqa: E402
 
 from keras_mnv2.deployment.describing import describe  # noqa: E402
@@ -19,14 +20,15 @@ from keras_mnv2.deployment.onnx.export import export_onnx, operators  # noqa: E4
 from keras_mnv2.deployment.running import load  # noqa: E402
 
 KINDS = ("classification", "class_map", "logits", "none", "nms")
+UINT8 = ("class_map", "nms")
 
 
 @pytest.fixture(scope="module")
 def folder(programs, tmp_path_factory):
-    """Folder of a file for each kind, those of `class_map` and `nms` for uint8."""
+    """Folder of a file for each kind, some for uint8."""
     folder = tmp_path_factory.mktemp("exported")
     for kind in KINDS:
-        dtype = "uint8" if kind in ("class_map", "nms") else "float32"
+        dtype = "uint8" if kind in UINT8 else "float32"
         export = export_onnx(programs[kind], folder / f"{kind}.onnx", input_dtype=dtype)
         assert export.agreement > 0.9999
         assert export.operators == operators(export.path)
@@ -43,36 +45,10 @@ def test_answers_for_any_batch(kind, programs, folder):
     assert_same(program, model(shifted), program.predict(seen))
 
 
-def test_operations(folder):
-    """Convolutions with their normalization, dilation and padding in one; no shape arithmetic."""
-    assert operators(folder / "classification.onnx") == {
-        "Transpose": 2,
-        "Mul": 1,
-        "Add": 11,
-        "Conv": 52,
-        "Clip": 35,
-        "ReduceMean": 1,
-        "MatMul": 1,
-        "Softmax": 1,
-    }
-    assert operators(folder / "class_map.onnx") == {
-        "Cast": 3,
-        "Transpose": 1,
-        "Mul": 1,
-        "Add": 11,
-        "Conv": 58,
-        "Clip": 34,
-        "Relu": 6,
-        "ReduceMean": 1,
-        "Reshape": 2,
-        "Resize": 2,
-        "Concat": 1,
-        "ArgMax": 1,
-    }
-    allowed = {"Transpose", "Mul", "Add", "Conv", "Clip", "Reshape", "Concat"}
-    # A map of one pixel hides a normalization from tf2onnx.
-    assert set(operators(folder / "none.onnx")) <= {*allowed, "BatchNormalization"}
-    assert operators(folder / "nms.onnx")["NonMaxSuppression"] == 1
+@pytest.mark.parametrize("kind", KINDS)
+def test_operations(kind, folder):
+    golden = ONNX_UINT8 if kind in UINT8 else ONNX
+    assert operators(folder / f"{kind}.onnx") == golden[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,152 @@
+"""Files of all formats with single bits flipped, or cut off: one clear error, or the same answers.
+
+Without a checksum, native runtimes would crash on some, and others would give other answers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mnv2.deployment import describing
+from keras_mnv2.deployment.checksum import CHECKSUM_FILE, UNSEALED, check_seal, sealed
+from keras_mnv2.deployment.description import DESCRIPTION_FILE, DeploymentError
+from keras_mnv2.deployment.programs import classification_program
+from keras_mnv2.deployment.running import load
+
+NAMES = ("model.tflite", "model.onnx", "model")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """`exported(name)` is the path of a tiny classifier in that format."""
+    folder = tmp_path_factory.mktemp("exported")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 12, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    program = classification_program(model, ("ape", "cat", "dog"))
+
+    def export(name):
+        path = folder / name
+        if path.exists():
+            return path
+        if name.endswith(".tflite"):
+            pytest.importorskip("ai_edge_litert")
+            from keras_mnv2.deployment.litert.export import export_litert as write
+        elif name.endswith(".onnx"):
+            for package in ("onnx", "tf2onnx", "onnxruntime"):
+                pytest.importorskip(package)
+            from keras_mnv2.deployment.onnx.export import export_onnx as write
+        else:
+            from keras_mnv2.deployment.saved_model.export import export_saved_model as write
+        return write(program, path).path
+
+    return export
+
+
+def answers(path):
+    images = np.random.default_rng(0).integers(0, 256, (1, 8, 12, 3), np.uint8)
+    return load(path, num_threads=1)(images)["probabilities"]
+
+
+def damaged(content: bytes, random: np.random.Generator) -> bytes:
+    if random.random() < 0.25:
+        return content[: random.integers(len(content))]
+    place = random.integers(len(content))
+    flipped = content[place] ^ (1 << random.integers(8))
+    return content[:place] + bytes([flipped]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damage_is_told_or_does_no_harm(name, exported, tmp_path):
+    path, expected = exported(name), answers(exported(name))
+    random = np.random.default_rng(7)
+    target = tmp_path / name
+    parts = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+    refused, rounds = 0, 48
+    for number in range(rounds):
+        if path.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(path, target)
+        part = parts[number % len(parts)]
+        content = damaged(part.read_bytes(), random)
+        (target / part.relative_to(path) if path.is_dir() else target).write_bytes(content)
+        try:
+            found = answers(target)
+        except DeploymentError as error:
+            assert name in str(error)
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found, expected)
+    assert refused > (0.95 if path.is_file() else 0.7) * rounds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_place_of_a_flipped_weight_does_not_matter(name, exported, tmp_path):
+    """A damaged weight crashes nothing: only the checksum tells."""
+    path = exported(name)
+    target = tmp_path / name
+    if path.is_dir():
+        shutil.copytree(path, target)
+        damaged_file = next(target.glob("variables/*.data-*"))
+    else:
+        shutil.copy(path, target)
+        damaged_file = target
+    content = bytearray(damaged_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged_file.write_bytes(content)
+    with pytest.raises(DeploymentError, match=f"{name} is damaged, or another program has changed"):
+        load(target)
+    if path.is_dir():
+        (target / CHECKSUM_FILE).unlink()
+        (target / DESCRIPTION_FILE).write_bytes((path / DESCRIPTION_FILE).read_bytes())
+        with pytest.raises(DeploymentError, match="is damaged"):  # by TensorFlow's own checksum
+            answers(target)
+
+
+def test_a_seal_covers_all_but_its_own_digits():
+    content = sealed(b"before " + UNSEALED.encode() + b" after")
+    assert content != b"before " + UNSEALED.encode() + b" after" and sealed(content) == content
+    check_seal(content, "a file")
+    check_seal(b"what has no seal", "a file")
+    for place in (0, len(content) - 1, content.index(b"sha256 ") + 9):
+        other = bytearray(content)
+        other[place] = ord("0") if other[place] != ord("0") else ord("1")
+        with pytest.raises(DeploymentError, match="a file is damaged"):
+            check_seal(bytes(other), "a file")
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_a_file_with_another_description_must_give_the_same_answers(
+    name, exported, tmp_path, monkeypatch
+):
+    path = tmp_path / name
+    path.write_bytes(exported(name).read_bytes())
+    before, expected = path.read_bytes(), answers(path)
+    description = dataclasses.replace(load(path).description, accuracy={"top1": 0.5})
+    describing.describe(path, description)
+    assert load(path).description == description and path.read_bytes() != before
+    np.testing.assert_array_equal(answers(path), expected)
+
+    changed, run = path.read_bytes(), describing.load
+
+    def other_answers(file, num_threads):
+        model = run(file, num_threads)
+        return model if file == path else lambda images: {"probabilities": 1 - expected}
+
+    monkeypatch.setattr(describing, "load", other_answers)
+    with pytest.raises(DeploymentError, match="would give other answers"):
+        describing.describe(path, dataclasses.replace(description, accuracy=None))
+    assert path.read_bytes() == changed
+    assert sorted(file.name for file in tmp_path.iterdir()) == [name, f"{name}.json"]
