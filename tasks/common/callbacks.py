@@ -101,8 +101,10 @@ class EvaluateAndSave(keras.callbacks.Callback):
         self.evaluate_if_due(before)
         every = self.recipe.checkpoint_every
         is_asked = self.signals.pending is not None and self.saves_at_signals
-        if is_asked or (every and self._passes(every, before)):
-            self._save()
+        is_due = is_asked or (every and self._passes(every, before))
+        if is_due and not self._is_saved():
+            self._settle()
+            self._write_checkpoint()
         self.signals.check()
 
     def evaluate_if_due(self, before: int | None = None) -> None:
@@ -126,9 +128,8 @@ class EvaluateAndSave(keras.callbacks.Callback):
     def _evaluate(self) -> None:
         seconds = time.monotonic() - self._started
         loss = float(self.mean_loss.result()) if self.step else None
-        self.settle()
-        # Else `last.keras` and `best.keras` would be replaced by what is of no use.
-        self._check_finite()
+        # Else `last.keras` and `best.keras` might be replaced by what is of no use.
+        self._settle()
         try:
             with self.average.applied() if self.average else contextlib.nullcontext():
                 self._write_model("last.keras")
@@ -139,12 +140,12 @@ class EvaluateAndSave(keras.callbacks.Callback):
                 if metrics[self.monitor] > max(before, default=-math.inf):
                     self._write_model("best.keras")
         except Interrupted:
-            if self.saves_at_signals:
-                self._save()
+            if self.saves_at_signals and not self._is_saved():
+                self._write_checkpoint()
             raise
         self.history.append({"step": self.step, "loss": loss, **metrics})
         self.checkpoints.mean_loss.reset_state()
-        self._save()
+        self._write_checkpoint()
         if self.is_chief:
             write_json(self.folder / "history.json", self.history)
             self._report(seconds)
@@ -154,19 +155,18 @@ class EvaluateAndSave(keras.callbacks.Callback):
         if self.is_chief:
             write_atomically(self.folder / name, self.bare_model.save)
 
-    def _check_finite(self) -> None:
+    def _settle(self) -> None:
+        """Makes the state one that can be saved, or raises NotFiniteError."""
+        self.settle()
         if not self.checkpoints.is_finite():
             raise NotFiniteError(f"after step {self.step} a weight is not finite")
 
-    def _save(self) -> None:
-        """Writes a checkpoint of this step, unless there is one."""
-        now = (self.step, len(self.history))
-        if now == self._saved:
-            return
-        self.settle()
-        self._check_finite()
+    def _is_saved(self) -> bool:
+        return self._saved == (self.step, len(self.history))
+
+    def _write_checkpoint(self) -> None:
         self.checkpoints.save(self.step, self.history)
-        self._saved = now
+        self._saved = (self.step, len(self.history))
 
     def _report(self, seconds: float) -> None:
         row = self.history[-1]

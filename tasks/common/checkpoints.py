@@ -86,7 +86,8 @@ class Checkpoints:
             if (self.folder / "best.keras").exists():
                 link_or_copy(self.folder / "best.keras", temporary / "best.keras")
             write_json(temporary / "history.json", history)
-            for path in temporary.iterdir():
+            # What the others have waited for already.
+            for path in temporary.glob("variables*"):
                 to_disk(path)
             os.replace(temporary, target)
         finally:
