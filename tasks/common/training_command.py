@@ -72,7 +72,10 @@ def _run(
     """What `run` returns; None for a run that has been finished before."""
     if on_chief(lambda: (folder / "metrics.json").exists()):
         on_chief(lambda: check_run_folder(folder, task, recipe))
-        print(f"{folder} already holds this run, finished; give another --run-dir to train again")
+        if is_chief():
+            print(
+                f"{folder} already holds this run, finished; give another --run-dir to train again"
+            )
         return None
     return run(recipe, folder)
 
