@@ -1,12 +1,14 @@
 """Program of `test_two_workers.py`: one of two worker processes, told by TF_CONFIG which.
 
-Prints what it finds as JSON in its last line.
+Prints what it finds as JSON in a line. Then the second worker is killed, and the first one prints
+what it is told of that.
 """
 
 from __future__ import annotations
 
 import json
-import sys
+import os
+import signal
 
 import keras
 import numpy as np
@@ -22,6 +24,7 @@ from tasks.common.workers import (
     is_chief,
     on_chief,
     share,
+    told_of_lost_workers,
     worker_index,
 )
 
@@ -84,8 +87,17 @@ def main() -> None:
         found = exchange()
     for part in (None, "_maybe_symbolic_build", "train_step"):
         found[str(part)] = fit(strategy, part)
-    print(json.dumps(found))
-    sys.stdout.flush()
+    print(json.dumps(found), flush=True)
+    with strategy.scope():
+        if not is_chief():
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            with told_of_lost_workers():
+                gather("still there?")
+        except ValueError as error:
+            print(error, flush=True)
+            # Else TensorFlow waits at the exit for the other one.
+            os._exit(1)
 
 
 if __name__ == "__main__":
