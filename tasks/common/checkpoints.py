@@ -132,6 +132,8 @@ class Checkpoints:
     def _add_up(self) -> None:
         for total, variable in zip(self._sums, self.mean_loss.variables, strict=True):
             total.assign(variable.numpy())
+            # As `restore` does, so that a run that goes on from here rounds its sums alike.
+            variable.assign(total)
 
     def remove_all(self) -> None:
         """Removes the checkpoints of a run that has ended."""

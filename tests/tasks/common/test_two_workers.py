@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from loopback_cluster import cluster
 
@@ -57,6 +58,16 @@ def test_workers_exchange_values(found):
         assert worker["on chief"] == 0
         assert "nowhere" in worker["error"]
         assert worker["evaluation"]
+
+
+def test_the_mean_loss_is_shared_out_alike_by_saving_and_going_on(found):
+    """Else the rounding of its sum would tell where a training was taken up."""
+    first, second = (worker["mean loss"] for worker in found)
+    assert first["step"][0] != second["step"][0]
+    for worker in (first, second):
+        assert worker["saved"] == worker["restored"]
+    sums = [np.float32(first[when]) + np.float32(second[when]) for when in ("step", "saved")]
+    np.testing.assert_array_equal(*sums)
 
 
 def test_fit_works(found):
