@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scipy import stats
-from survival import TASKS, start, tiny_training
 from text_table import format_table
+from tiny_trainings import TASKS, tiny_training
 
 _STEP = re.compile(r"^step (\d+) of .* (\d+) ms a step$", re.MULTILINE)
 
@@ -132,7 +132,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     work = Path(tempfile.mkdtemp(prefix="soak_"))
     log = work / "log"
     lengths = (10**7, arguments.evaluate_every, arguments.checkpoint_every)
-    process = start(tiny_training(arguments.task, work / "run", work / "data", *lengths), log)
+    command = tiny_training(arguments.task, work / "run", work / "data", *lengths)
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     rows = watch(process, log, 60 * arguments.minutes)
     process.send_signal(signal.SIGTERM)
     status = process.wait()

@@ -2,315 +2,264 @@
 
     python scripts/survival.py                        # 20 kills and 5 while a checkpoint is written
     python scripts/survival.py --task segmentation --kills 5 --while-saving 2 --seed 1
+    python scripts/survival.py --task classification --workers 2
 
 The training is a tiny one on `shapes`, with everything on that must survive: dropout where the
 task has it, random augmentation, warm-up and schedule, moving average, evaluations, checkpoints. A
-training that SIGKILL has ended is started again by the same command, and perhaps killed again,
-until it ends by itself; its last weights, best weights and history are then compared bit for bit.
-The exit status is 0 if all are equal.
+training that SIGKILL has ended is started again by the same command, and killed again, until it
+ends by itself; its last weights, best weights and history are then compared bit for bit. One kill
+in five hits the start of the program, the others what comes after the first step.
 
-Training and this program's other parts can be put together anew: `start` a process, `kill_when` a
-moment has come, `describe` what was hit, compare `outcome`s.
+With several workers, one of them is killed, in turn the chief and another one, and the others must
+end by themselves and say why; the next time all are killed at once.
+
+The exit status is 0 if all went so, and all are equal.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import json
-import os
+import itertools
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
-import numpy as np
+from killing import Course, Training, describe, kill_when, unfinished, while_saving
+from loopback_cluster import cluster
+from run_outcomes import differences, outcome
+from tiny_trainings import TASKS, prepare_data, tiny_training
 
-# Of which the second one and those after it hit a run that goes on, most often in its start.
-KILLS_A_RUN = 3
+KILLS_A_RUN = 5
+# What workers say that have lost another one, and the time they have for it.
+LOST = "another worker has ended or is out of reach"
+PATIENCE = 180.0
 
-TASKS = ("classification", "detection", "segmentation")
-TINY = {
-    "classification": "--height 32 --width 32 --dropout 0.3 --policy randaugment --mixup-alpha 0.2",
-    "detection": "--height 64 --width 64 --random-crop --photometric",
-    "segmentation": "--height 65 --width 65 --crop-height 49 --crop-width 49 --output-stride 16 "
-    "--dropout 0.3 --min-scale 0.5 --max-scale 2.0 --flip",
-}
-COMMON = (
-    "--dataset shapes/tiny --alpha 0.35 --batch-size 4 --warmup-steps 5 --moving-average-decay 0.9 "
-    "--no-cache --evaluation-batch-size 8 --validation-split validation[:8] --deterministic"
-)
+# From the run folder and the chief's process to whether it is time to kill.
+IsTime = Callable[[Path, Training], Callable[[], bool]]
 
 
-def tiny_training(
-    task: str, folder: Path, data_dir: Path, steps: int, evaluate_every: int, checkpoint_every: int
-) -> list[str]:
-    """The command of a training of seconds, nearly all of which are the program's start."""
-    lengths = {
-        "train-steps": steps,
-        "evaluate-every": evaluate_every,
-        "checkpoint-every": checkpoint_every,
-    }
-    return [
-        *(sys.executable, "-m", f"tasks.{task}.train", "--recipe", "shapes"),
-        *COMMON.split(),
-        *TINY[task].split(),
-        *(word for name, value in lengths.items() for word in (f"--{name}", str(value))),
-        *("--data-dir", str(data_dir), "--run-dir", str(folder)),
-    ]
+@dataclass(frozen=True)
+class Lengths:
+    """Of a training, in steps."""
+
+    steps: int
+    evaluate_every: int
+    checkpoint_every: int
 
 
-def start(command: Sequence[str], log: Path) -> subprocess.Popen:
-    """Starts a process whose output goes to the end of `log`."""
-    with log.open("ab") as output:
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+@dataclass(frozen=True)
+class Setting:
+    """What is trained, by how many workers, and the folder of all that comes of it."""
 
+    task: str
+    lengths: Lengths
+    workers: int
+    work: Path
 
-def kill_when(
-    moment: Callable[[], bool],
-    processes: Sequence[subprocess.Popen],
-    victims: Sequence[subprocess.Popen] | None = None,
-    pause: float = 0.0005,
-) -> bool:
-    """Kills processes as soon as `moment` says so.
+    @property
+    def data_dir(self) -> Path:
+        return self.work / "data"
 
-    Args:
-        moment: is asked all the time.
-        processes: to watch.
-        victims: those of them to kill; all if None.
-        pause: seconds between two questions.
-
-    Returns:
-        Whether it came to that before all of them ended.
-    """
-    while any(process.poll() is None for process in processes):
-        if moment():
-            for victim in processes if victims is None else victims:
-                victim.kill()
-                victim.wait()
-            return True
-        time.sleep(pause)
-    return False
-
-
-def after(seconds: float) -> Callable[[], bool]:
-    """The moment that comes in `seconds`."""
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() >= end
-
-
-def while_saving(folder: Path, number: int, delay: float) -> Callable[[], bool]:
-    """A moment in which a run is writing a checkpoint.
-
-    Args:
-        folder: of the run.
-        number: of the checkpoint, from 1 on, counted from now.
-        delay: seconds that it has been writing, unless it is ready before.
-    """
-    seen: dict[str, float] = {}
-    # What the process before has left is no writing.
-    left = _unfinished(folder)
-
-    def moment() -> bool:
-        writing = [
-            name for name, changed in _unfinished(folder).items() if changed != left.get(name)
+    def start(self, folder: Path, number: int = 1) -> list[Training]:
+        """Starts all workers of a run, the chief first, for the `number`-th time."""
+        lengths = (self.lengths.steps, self.lengths.evaluate_every, self.lengths.checkpoint_every)
+        command = tiny_training(self.task, folder, self.data_dir, *lengths)
+        environments = [{}]
+        if self.workers > 1:
+            command += ["--strategy", "multi_worker", "--sync-bn"]
+            environments = [{"TF_CONFIG": text} for text in cluster(self.workers)]
+        return [
+            Training(
+                command,
+                self.work / f"{folder.name}.{number}.{index}.log",
+                self.lengths.steps,
+                environment,
+            )
+            for index, environment in enumerate(environments)
         ]
-        for name in writing:
-            seen.setdefault(name, time.monotonic())
-        return len(seen) >= number and any(
-            time.monotonic() - seen[name] >= delay for name in writing
+
+    def victims(self) -> Iterator[list[int]]:
+        """Indices of the workers to kill, time after time."""
+        if self.workers == 1:
+            return itertools.repeat([0])
+        alone = itertools.cycle(range(self.workers))
+        return (
+            [next(alone)] if one else list(range(self.workers))
+            for one in itertools.cycle((True, False))
         )
 
-    return moment
 
-
-def _unfinished(folder: Path) -> dict[str, int]:
-    """Names of checkpoints that are not whole, and when they last changed."""
-    try:
-        with os.scandir(folder / "checkpoints") as entries:
-            return {
-                entry.name: entry.stat().st_ctime_ns
-                for entry in entries
-                if entry.name.endswith(".tmp")
-            }
-    except FileNotFoundError:
-        return {}
-
-
-def describe(folder: Path) -> str:
-    """What a kill has hit."""
-    if not (folder / "config.json").exists():
-        return "before the run folder was there"
-    if (folder / "metrics.json").exists():
-        return "at the very end"
-    saved = sorted(path.name for path in (folder / "checkpoints").glob("step_*"))
-    parts = [f"after {saved[-1]}" if saved else "before the first checkpoint"]
-    for path in [*folder.glob(".*.tmp*"), *(folder / "checkpoints").glob(".*.tmp")]:
-        files = sorted(file.name for file in path.iterdir()) if path.is_dir() else []
-        parts.append(f"while writing {path.name}{f' {files}' if files else ''}")
-    return ", ".join(parts)
-
-
-def outcome(folder: Path) -> dict[str, np.ndarray | str]:
-    """All weights of a finished run's `last.keras` and `best.keras`, and its history."""
-    found: dict[str, np.ndarray | str] = {}
-    for name in ("last", "best"):
-        with zipfile.ZipFile(folder / f"{name}.keras") as archive:
-            content = io.BytesIO(archive.read("model.weights.h5"))
-        with h5py.File(content) as file:
-
-            def collect(path: str, item: object, name: str = name) -> None:
-                if isinstance(item, h5py.Dataset):
-                    found[f"{name}.keras/{path}"] = item[()]
-
-            file.visititems(collect)
-    found["history"] = json.dumps(json.loads((folder / "history.json").read_text()))
-    return found
-
-
-def differences(one: dict, other: dict) -> list[str]:
-    """Names of what is not the same in two outcomes, down to the last bit."""
-    return [
-        name
-        for name in sorted({*one, *other})
-        if name not in one
-        or name not in other
-        or np.asarray(one[name]).tobytes() != np.asarray(other[name]).tobytes()
-    ]
-
-
-def finish(command: Sequence[str], log: Path) -> float:
-    """Runs a training to its end.
-
-    Returns:
-        Seconds.
+def finish(trainings: Sequence[Training]) -> None:
+    """Waits until all workers have ended.
 
     Raises:
-        SystemExit: if it fails.
+        SystemExit: if one of them fails.
     """
-    began = time.monotonic()
-    check_status(start(command, log).wait(), log)
-    return time.monotonic() - began
+    for training in trainings:
+        if status := training.wait():
+            tail = training.log.read_text(errors="replace")[-2000:]
+            raise SystemExit(
+                f"error: the training ended with status {status}, see {training.log}:\n{tail}"
+            )
 
 
-def check_status(status: int, log: Path) -> None:
-    """Raises SystemExit if a training has failed."""
-    if status:
-        tail = log.read_text(errors="replace")[-2000:]
-        raise SystemExit(f"error: the training ended with status {status}, see {log}:\n{tail}")
+def survivors_end(survivors: Sequence[Training]) -> tuple[bool, str]:
+    """Waits for workers that have lost another one.
+
+    Returns:
+        Whether each has ended as it should: by itself, with an error, telling why; and what
+        became of them in words.
+    """
+    began, told, is_right = time.monotonic(), [], True
+    for training in survivors:
+        try:
+            status = training.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            training.process.kill()
+            told.append(f"a survivor HANGS for {PATIENCE:.0f} s")
+            is_right = False
+            continue
+        says_why = LOST in training.log.read_text(errors="replace")
+        is_right &= status > 0 and says_why
+        seconds = time.monotonic() - began
+        told.append(
+            f"survivor ended after {seconds:.1f} s with status {status}"
+            + ("" if says_why else f" and does NOT say why, see {training.log}")
+        )
+    return is_right, "".join(f"; {part}" for part in told)
 
 
 def survives(
     name: str,
     number: int,
-    command: Callable[[Path], list[str]],
-    draw: Callable[[Path], Callable[[], bool]],
+    setting: Setting,
+    draw: Callable[[int], list[IsTime]],
     is_hit: Callable[[Path], bool],
     expected: dict,
-    work: Path,
 ) -> bool:
     """Kills trainings `number` times and compares each with the expected outcome at its end.
 
     Args:
         name: of this part.
         number: of kills that hit.
-        command: of the run in a folder.
-        draw: a moment for the process that has just been started on a folder.
+        setting: what is trained.
+        draw: so many moments, to kill a training and then those that take it up.
         is_hit: whether a kill was where it should be, judged by the folder.
         expected: outcome of the undisturbed run.
-        work: where the run folders are made.
+
+    Returns:
+        Whether all went as it should.
     """
     print(f"\n{name}: {number} kills", flush=True)
-    hits, runs, equal = 0, 0, True
+    victims = setting.victims()
+    hits, runs, is_right = 0, 0, True
     while hits < number:
         runs += 1
-        folder, log = work / f"{name}_{runs}", work / f"{name}_{runs}.log"
-        for _ in range(KILLS_A_RUN):
-            if hits == number:
-                break
-            process, began = start(command(folder), log), time.monotonic()
-            if not kill_when(draw(folder), [process]):
-                check_status(process.returncode, log)
+        folder = setting.work / f"{name}_{runs}"
+        starts = 0
+        for starts, is_time in enumerate(draw(min(KILLS_A_RUN, number - hits)), start=1):
+            workers = setting.start(folder, starts)
+            processes = [worker.process for worker in workers]
+            killed = next(victims)
+            chosen = [processes[index] for index in killed]
+            if not kill_when(is_time(folder, workers[0]), processes, chosen):
+                finish(workers)
                 break
             hit = is_hit(folder)
             hits += hit
             label = f"kill {hits}" if hit else "missed"
-            seconds = time.monotonic() - began
-            print(f"  run {runs}, {label}, {seconds:.1f} s: {describe(folder)}", flush=True)
+            if setting.workers > 1:
+                label += f" of worker {' and '.join(map(str, killed))}"
+            made = workers[0].shown[-1][0] if workers[0].shown else 0
+            where = f"step {made} made" if made else "in the start"
+            survivors = [w for index, w in enumerate(workers) if index not in killed]
+            ended, told = survivors_end(survivors)
+            is_right &= ended
+            print(f"  run {runs}, {label}, {where}: {describe(folder)}{told}", flush=True)
         if not (folder / "metrics.json").exists():
-            finish(command(folder), log)
+            finish(setting.start(folder, starts + 1))
         different = differences(outcome(folder), expected)
-        equal &= not different
+        is_right &= not different
         shown = f"NOT equal: {', '.join(different[:5])} ({len(different)})"
         print(f"  run {runs} ended: {shown if different else 'equal'}", flush=True)
         if not different:
             shutil.rmtree(folder)
-    return equal
+    return is_right
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", choices=TASKS, default="detection")
+    parser.add_argument("--workers", type=int, default=1, help="processes that train together [1]")
     parser.add_argument("--kills", type=int, default=20, help="at moments of the whole run [20]")
     parser.add_argument(
         "--while-saving", type=int, default=5, help="while a checkpoint is written [5]"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments [0]")
     parser.add_argument("--steps", type=int, default=60, help="of each training [60]")
-    parser.add_argument("--evaluate-every", type=int, default=23, help="steps [23]")
+    parser.add_argument("--evaluate-every", type=int, default=13, help="steps [13]")
     parser.add_argument("--checkpoint-every", type=int, default=5, help="steps [5]")
     parser.add_argument("--work-dir", help="a new folder, to be kept; a temporary one by default")
     arguments = parser.parse_args(argv)
     if arguments.work_dir and Path(arguments.work_dir).exists():
         parser.error(f"--work-dir {arguments.work_dir} exists: name a folder that does not")
 
+    began = time.monotonic()
     work = Path(arguments.work_dir or tempfile.mkdtemp(prefix="survival_"))
     work.mkdir(parents=True, exist_ok=True)
     draws = random.Random(arguments.seed)
-    lengths = (arguments.steps, arguments.evaluate_every, arguments.checkpoint_every)
+    lengths = Lengths(arguments.steps, arguments.evaluate_every, arguments.checkpoint_every)
+    setting = Setting(arguments.task, lengths, arguments.workers, work)
 
-    def command(folder: Path) -> list[str]:
-        return tiny_training(arguments.task, folder, work / "data", *lengths)
-
-    # The first one prepares the data, the second one tells how long the moments may be drawn.
-    undisturbed = [work / "undisturbed_1", work / "undisturbed_2"]
-    seconds = [finish(command(folder), work / f"{folder.name}.log") for folder in undisturbed]
-    expected = outcome(undisturbed[0])
-    equal = not (different := differences(outcome(undisturbed[1]), expected))
+    prepare_data(arguments.task, setting.data_dir)
+    undisturbed = setting.start(work / "undisturbed")
+    finish(undisturbed)
+    expected, course = outcome(work / "undisturbed"), Course.of(undisturbed[0])
+    first, last = course.shown[0], course.shown[-1]
     print(
-        f"{arguments.task}: {arguments.steps} steps in {seconds[1]:.1f} s, start included; two "
-        f"undisturbed runs: {'equal' if equal else f'NOT equal: {different[:5]}'}",
+        f"{arguments.task}, {arguments.workers} workers, undisturbed: start and first step "
+        f"{first[1]:.1f} s, {last[0] - first[0]} more steps {last[1] - first[1]:.1f} s",
         flush=True,
     )
-    checkpoints = arguments.steps // arguments.checkpoint_every
-    parts = [
-        (
-            "any_moment",
-            arguments.kills,
-            lambda _: after(draws.uniform(0, seconds[1])),
-            lambda _: True,
-        ),
+
+    def any_moments(kills: int) -> list[IsTime]:
+        return [
+            lambda _, chief, moment=moment: lambda: moment.has_come(chief)
+            for moment in course.draw(draws, kills)
+        ]
+
+    def saving_moments(kills: int) -> list[IsTime]:
+        most = max(1, lengths.steps // lengths.checkpoint_every // KILLS_A_RUN)
+        drawn = [(draws.randint(1, most), draws.uniform(0, 0.02)) for _ in range(kills)]
+        return [
+            lambda folder, _, number=number, delay=delay: while_saving(folder, number, delay)
+            for number, delay in drawn
+        ]
+
+    is_right = True
+    for name, number, draw, is_hit in (
+        ("any_moment", arguments.kills, any_moments, lambda _: True),
         (
             "while_saving",
             arguments.while_saving,
-            lambda folder: while_saving(
-                folder, draws.randint(1, max(1, checkpoints // 3)), draws.uniform(0, 0.02)
-            ),
-            lambda folder: bool(_unfinished(folder)),
+            saving_moments,
+            lambda folder: bool(unfinished(folder)),
         ),
-    ]
-    for name, number, draw, is_hit in parts:
-        equal &= survives(name, number, command, draw, is_hit, expected, work)
-    print(f"\n{'equal' if equal else 'NOT equal'}: {arguments.task}, seed {arguments.seed}")
+    ):
+        is_right &= survives(name, number, setting, draw, is_hit, expected)
+    minutes = (time.monotonic() - began) / 60
+    print(
+        f"\n{'equal' if is_right else 'NOT equal'}: {arguments.task}, {arguments.workers} workers, "
+        f"seed {arguments.seed}, {minutes:.0f} minutes"
+    )
     if not arguments.work_dir:
         shutil.rmtree(work)
-    if not equal:
+    if not is_right:
         raise SystemExit(1)
 
 

@@ -34,7 +34,7 @@ from tasks.common.strategy import distributed
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
 from tasks.common.training_command import train_command
-from tasks.common.workers import chief_first, on_chief
+from tasks.common.workers import chief_first, is_chief, on_chief
 from tasks.datasets.classification_source import ClassificationSource
 
 
@@ -76,7 +76,8 @@ def run(recipe: ClassificationRecipe, folder: Path, train: Callable = train) -> 
             metrics = _fit(model, source, first, head, train)
             if "top1" not in metrics:  # Nothing was trained that the other phase could start from.
                 return metrics
-            print(f"the classifier alone, in {head}: top1 {metrics['top1']:.4f}")
+            if is_chief():
+                print(f"the classifier alone, in {head}: top1 {metrics['top1']:.4f}")
         start = dataclasses.replace(
             recipe, init_weights=str(head / "best.keras"), backbone_weights=None
         )

@@ -18,7 +18,10 @@ from tasks.common.checkpoints import Checkpoints
 from tasks.common.interruption import Interrupted, Signals
 from tasks.common.moving_average import MovingAverage
 from tasks.common.recipe import TrainingRecipe
-from tasks.common.workers import is_chief, num_workers
+from tasks.common.workers import gather, is_chief, num_workers
+
+# Steps between two moments at which several workers tell each other whether one is to end.
+_STEPS_BETWEEN_TALKS = 10
 
 
 class NotFiniteError(ValueError):
@@ -44,7 +47,8 @@ class EvaluateAndSave(keras.callbacks.Callback):
         checkpoints: of the run; it goes on from the last of them.
         average: its weights are what is evaluated and saved; those of the model if None. Comes
             before this callback.
-        signals: are postponed to the end of a step, and then raise.
+        signals: are postponed to the end of a step, and then raise; those of several workers to
+            that of a tenth step, and then with all of them.
         settle: called before the state is evaluated or saved.
 
     Attributes:
@@ -72,7 +76,7 @@ class EvaluateAndSave(keras.callbacks.Callback):
         self.signals = signals or Signals()
         self.settle, self.is_chief = settle, is_chief()
         # What is saved is told by all workers together, so that one cannot save for itself.
-        self.saves_at_signals = num_workers() == 1
+        self._is_alone = num_workers() == 1
         # A model that was never compiled saves without optimizer and losses.
         self.bare_model = keras.Model(model.input, model.output, name=model.name)
         self.first_step, self.history = checkpoints.restore()
@@ -100,10 +104,15 @@ class EvaluateAndSave(keras.callbacks.Callback):
             raise NotFiniteError(f"the loss of step {self.step} is {logs['loss']}")
         self.evaluate_if_due(before)
         every = self.recipe.checkpoint_every
-        is_asked = self.signals.pending is not None and self.saves_at_signals
-        if is_asked or (every and self._passes(every, before)):
-            self._save()
-        self.signals.check()
+        is_asked = self._is_asked_to_end(before)
+        is_due = is_asked or (every and self._passes(every, before))
+        if is_due and not self._is_saved():
+            self._settle()
+            self._write_checkpoint()
+        if is_asked:
+            # Nobody leaves before the checkpoint is there.
+            gather(None)
+            self.signals.check()
 
     def evaluate_if_due(self, before: int | None = None) -> None:
         """Evaluates unless that is done, or not to be done at this step.
@@ -120,31 +129,39 @@ class EvaluateAndSave(keras.callbacks.Callback):
         if is_due and (not self.history or self.history[-1]["step"] < self.step):
             self._evaluate()
 
+    def _is_asked_to_end(self, before: int) -> bool:
+        """Whether a signal is waiting, with any of the workers; the same for all of them."""
+        if not self._is_alone:
+            if not self._passes(_STEPS_BETWEEN_TALKS, before):
+                return False
+            numbers = gather(self.signals.pending)
+            self.signals.pending = next((number for number in numbers if number is not None), None)
+        return self.signals.pending is not None
+
     def _passes(self, every: int, before: int) -> bool:
         return self.step // every > before // every
 
     def _evaluate(self) -> None:
         seconds = time.monotonic() - self._started
         loss = float(self.mean_loss.result()) if self.step else None
-        self.settle()
-        # Else `last.keras` and `best.keras` would be replaced by what is of no use.
-        self._check_finite()
+        # Else `last.keras` and `best.keras` might be replaced by what is of no use.
+        self._settle()
         try:
             with self.average.applied() if self.average else contextlib.nullcontext():
                 self._write_model("last.keras")
-                # It may take long, and changes nothing.
-                with self.signals.at_once():
+                # It may take long, and changes nothing; but others may be waiting for this part.
+                with self.signals.at_once() if self._is_alone else contextlib.nullcontext():
                     metrics = self.evaluate()
                 before = [row[self.monitor] for row in self.history]
                 if metrics[self.monitor] > max(before, default=-math.inf):
                     self._write_model("best.keras")
         except Interrupted:
-            if self.saves_at_signals:
-                self._save()
+            if self._is_alone and not self._is_saved():
+                self._write_checkpoint()
             raise
         self.history.append({"step": self.step, "loss": loss, **metrics})
         self.checkpoints.mean_loss.reset_state()
-        self._save()
+        self._write_checkpoint()
         if self.is_chief:
             write_json(self.folder / "history.json", self.history)
             self._report(seconds)
@@ -154,19 +171,18 @@ class EvaluateAndSave(keras.callbacks.Callback):
         if self.is_chief:
             write_atomically(self.folder / name, self.bare_model.save)
 
-    def _check_finite(self) -> None:
+    def _settle(self) -> None:
+        """Makes the state one that can be saved, or raises NotFiniteError."""
+        self.settle()
         if not self.checkpoints.is_finite():
             raise NotFiniteError(f"after step {self.step} a weight is not finite")
 
-    def _save(self) -> None:
-        """Writes a checkpoint of this step, unless there is one."""
-        now = (self.step, len(self.history))
-        if now == self._saved:
-            return
-        self.settle()
-        self._check_finite()
+    def _is_saved(self) -> bool:
+        return self._saved == (self.step, len(self.history))
+
+    def _write_checkpoint(self) -> None:
         self.checkpoints.save(self.step, self.history)
-        self._saved = now
+        self._saved = (self.step, len(self.history))
 
     def _report(self, seconds: float) -> None:
         row = self.history[-1]

@@ -86,7 +86,8 @@ class Checkpoints:
             if (self.folder / "best.keras").exists():
                 link_or_copy(self.folder / "best.keras", temporary / "best.keras")
             write_json(temporary / "history.json", history)
-            for path in temporary.iterdir():
+            # What the others have waited for already.
+            for path in temporary.glob("variables*"):
                 to_disk(path)
             os.replace(temporary, target)
         finally:
@@ -131,6 +132,8 @@ class Checkpoints:
     def _add_up(self) -> None:
         for total, variable in zip(self._sums, self.mean_loss.variables, strict=True):
             total.assign(variable.numpy())
+            # As `restore` does, so that a run that goes on from here rounds its sums alike.
+            variable.assign(total)
 
     def remove_all(self) -> None:
         """Removes the checkpoints of a run that has ended."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from tasks.common.atomic_write import is_leftover, remove_leftovers, write_json
 
+LOCK_NAME = ".lock"
+
 
 class RunFolderError(ValueError):
     """The run folder cannot be used as asked; the message says why and what to do."""
@@ -40,7 +42,7 @@ def check_run_folder(folder: Path, task: str, recipe: Any) -> None:
                 found.pop(field.name, None)
                 wanted.pop(field.name)
         _check_same(found, wanted, folder)
-    elif folder.exists() and not (folder.is_dir() and all(map(is_leftover, folder.iterdir()))):
+    elif folder.exists() and not (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
         raise RunFolderError(
             f"{folder} is no empty folder and holds no run (no config.json): give another --run-dir"
         )
@@ -83,6 +85,11 @@ def load_recipe(folder: Path, task: str, recipe_class: type) -> Any:
         return recipe_class(**values)
     except (TypeError, ValueError) as error:
         raise RunFolderError(f"{path} holds no valid recipe: {error}") from error
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file may be left of a process that was killed before there was a run."""
+    return path.name == LOCK_NAME or is_leftover(path)
 
 
 def _read_configuration(path: Path) -> dict[str, Any]:

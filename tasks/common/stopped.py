@@ -15,7 +15,7 @@ from tasks.common.checkpoints import checkpointed_steps
 from tasks.common.console import StoppedError
 from tasks.common.interruption import Interrupted
 from tasks.common.recipe import TrainingRecipe
-from tasks.common.workers import is_about_workers, is_chief
+from tasks.common.workers import is_chief, lost_worker
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_SPACE_WORDS = ("No space left", "quota exceeded", "File too large")
@@ -75,11 +75,8 @@ def _cause(error: Exception, folder: Path) -> str:
     text = str(error)
     if getattr(error, "errno", None) in _NO_SPACE or any(word in text for word in _NO_SPACE_WORDS):
         return f"there is no space left to write in {folder} ({first_line(text)}). Make space"
-    if is_about_workers(error):
-        return (
-            "another worker has ended or is out of reach, see its output. Start all workers again, "
-            "each with its command"
-        )
+    if told := lost_worker(error):
+        return told
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return f"out of memory ({first_line(text)}). Give a smaller --batch-size"
     if isinstance(error, tf.errors.NotFoundError | FileNotFoundError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from tasks.common.profiling import print_profile, profile_training
 from tasks.common.recipe import TrainingRecipe
 from tasks.common.replicas import for_replicas
 from tasks.common.run_folder import check_run_folder
+from tasks.common.run_lock import locked
 from tasks.common.strategy import STRATEGIES, check_recipe, make_strategy
 from tasks.common.workers import is_chief, on_chief, told_of_lost_workers
 
@@ -70,11 +72,21 @@ def _run(
     run: Callable[[Any, Path], dict[str, Any]],
 ) -> dict[str, Any] | None:
     """What `run` returns; None for a run that has been finished before."""
-    if on_chief(lambda: (folder / "metrics.json").exists()):
-        on_chief(lambda: check_run_folder(folder, task, recipe))
+    with contextlib.ExitStack() as until_the_end:
+
+        def is_finished() -> bool:
+            check_run_folder(folder, task, recipe)
+            metrics = folder / "metrics.json"
+            if not metrics.exists():
+                until_the_end.enter_context(locked(folder))
+            # The process that had it locked may have written them in between.
+            return metrics.exists()
+
+        if not on_chief(is_finished):
+            return run(recipe, folder)
+    if is_chief():
         print(f"{folder} already holds this run, finished; give another --run-dir to train again")
-        return None
-    return run(recipe, folder)
+    return None
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -119,12 +119,31 @@ def _sum(array: np.ndarray) -> np.ndarray:
     return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()
 
 
-def is_about_workers(error: Exception) -> bool:
-    """Whether an error is what TensorFlow says when another worker does not answer any more."""
-    if num_workers() == 1 or not isinstance(error, tf.errors.OpError):
-        return False
-    kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
-    return isinstance(error, kinds) or "ollective" in str(error) or "heartbeat" in str(error)
+# What TensorFlow says when another worker does not answer any more, with reasons after it. Names of
+# operations and devices do not tell: all operations of a worker have "/job:worker" in theirs.
+_LOST_KINDS = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+)
+_LOST_WORDS = ("Collective ops is aborted by: ", "stopped sending heartbeats", "remote target /job")
+
+
+def lost_worker(error: Exception) -> str | None:
+    """What to tell of an error by which TensorFlow says that another worker is gone, else None."""
+    text = str(error)
+    if (
+        num_workers() == 1
+        or not isinstance(error, _LOST_KINDS)
+        or not any(words in text for words in _LOST_WORDS)
+    ):
+        return None
+    reason = text.partition(_LOST_WORDS[0])[2] or text
+    return (
+        "another worker has ended or is out of reach, see its output "
+        f"({reason.splitlines()[0].rstrip(':')}). Start all workers again, each with its command"
+    )
 
 
 @contextlib.contextmanager
@@ -133,9 +152,6 @@ def told_of_lost_workers() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        if not is_about_workers(error):
+        if (told := lost_worker(error)) is None:
             raise
-        raise ValueError(
-            "another worker has ended or is out of reach, see its output: start all workers again, "
-            f"each with the same command ({str(error.message).splitlines()[0]})"
-        ) from error
+        raise ValueError(told) from error

@@ -154,6 +154,37 @@ def test_a_signal_during_a_step_leaves_a_checkpoint_of_it(tmp_path):
     assert run(tmp_path / "whole")[0].get_weights()  # the handlers are as before
 
 
+def test_a_signal_to_one_worker_ends_all_of_them_at_the_same_step(tmp_path, monkeypatch):
+    """This is the chief; the other worker gets SIGTERM in step 13 and tells it after step 20."""
+    talks = []
+
+    def gather(value):
+        talks.append(value)
+        return [value, signal.SIGTERM if len(talks) >= 2 else None]
+
+    model = small_model()
+    given = recipe(30, 30, checkpoint_every=None)
+    with Signals() as signals, monkeypatch.context() as two:
+        two.setattr("tasks.common.callbacks.num_workers", lambda: 2)
+        two.setattr("tasks.common.callbacks.gather", gather)
+        saver = EvaluateAndSave(
+            tmp_path,
+            model,
+            lambda: {"score": 0.0},
+            "score",
+            given,
+            Checkpoints(tmp_path, model),
+            signals=signals,
+        )
+        with pytest.raises(Interrupted) as interrupted:
+            for batch in range(30):
+                saver.on_train_batch_end(batch, {"loss": 1.0})
+    assert interrupted.value.status == 143
+    assert names(tmp_path) == ["step_000000020"]
+    # After steps 10 and 20, and when the checkpoint is there.
+    assert talks == [None, None, None]
+
+
 @pytest.mark.parametrize("last", [14, 18])
 def test_a_signal_during_an_evaluation_ends_it_and_it_is_made_up_for(tmp_path, last):
     calls = []

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from loopback_cluster import cluster
 
 
 @pytest.fixture(scope="module")
-def found() -> list[dict]:
-    """What the two workers found."""
+def outputs() -> list[str]:
+    """What the two workers print, of which the second is killed in the end."""
     program = Path(__file__).with_name("two_workers.py")
     processes = [
         subprocess.Popen(
@@ -27,9 +29,22 @@ def found() -> list[dict]:
         for text in cluster(2)
     ]
     outputs = [process.communicate(timeout=300) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors
-    return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+    statuses = [process.returncode for process in processes]
+    assert statuses == [1, -signal.SIGKILL], "\n".join(errors for _, errors in outputs)
+    return [output for output, _ in outputs]
+
+
+@pytest.fixture(scope="module")
+def found(outputs) -> list[dict]:
+    """What the two workers found."""
+    lines = [output.splitlines() for output in outputs]
+    return [json.loads(next(x for x in each if x.startswith("{"))) for each in lines]
+
+
+def test_a_worker_that_is_killed_is_told_of(outputs):
+    told = outputs[0].splitlines()[-1]
+    assert told.startswith("another worker has ended or is out of reach, see its output (")
+    assert told.endswith("Start all workers again, each with its command")
 
 
 def test_workers_exchange_values(found):
@@ -43,6 +58,16 @@ def test_workers_exchange_values(found):
         assert worker["on chief"] == 0
         assert "nowhere" in worker["error"]
         assert worker["evaluation"]
+
+
+def test_the_mean_loss_is_shared_out_alike_by_saving_and_going_on(found):
+    """Else the rounding of its sum would tell where a training was taken up."""
+    first, second = (worker["mean loss"] for worker in found)
+    assert first["step"][0] != second["step"][0]
+    for worker in (first, second):
+        assert worker["saved"] == worker["restored"]
+    sums = [np.float32(first[when]) + np.float32(second[when]) for when in ("step", "saved")]
+    np.testing.assert_array_equal(*sums)
 
 
 def test_fit_works(found):

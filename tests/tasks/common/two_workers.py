@@ -1,18 +1,24 @@
 """Program of `test_two_workers.py`: one of two worker processes, told by TF_CONFIG which.
 
-Prints what it finds as JSON in its last line.
+Prints what it finds as JSON in a line. Then the second worker is killed, and the first one prints
+what it is told of that.
 """
 
 from __future__ import annotations
 
 import json
-import sys
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tasks.classification.results import collect
+from tasks.common.checkpoints import Checkpoints
 from tasks.common.replicated_fit import ReplicatedModel
 from tasks.common.strategy import make_strategy
 from tasks.common.workers import (
@@ -22,6 +28,7 @@ from tasks.common.workers import (
     is_chief,
     on_chief,
     share,
+    told_of_lost_workers,
     worker_index,
 )
 
@@ -56,6 +63,35 @@ def exchange() -> dict:
     return found
 
 
+def mean_loss_goes_on(strategy: tf.distribute.Strategy) -> dict:
+    """What this worker has of the mean loss: after a step, a checkpoint, and going on from that."""
+    inputs = keras.Input((3,))
+    model = ReplicatedModel(inputs, keras.layers.Dense(1)(inputs))
+    model.compile(keras.optimizers.SGD(), "mse", jit_compile=False)
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        x = np.full((4, 3), 1 + context.input_pipeline_id, "float32")
+        return tf.data.Dataset.from_tensors((x, x[:, :1])).repeat()
+
+    dataset = strategy.distribute_datasets_from_function(batches)
+    model.fit(dataset, steps_per_epoch=1, verbose=0, shuffle=False)
+    checkpoints = Checkpoints(Path(on_chief(tempfile.mkdtemp)), model)
+
+    def mine() -> list[float]:
+        return [
+            float(strategy.experimental_local_results(variable.value)[0])
+            for variable in checkpoints.mean_loss.variables
+        ]
+
+    found = {"step": mine()}
+    checkpoints.save(1, [])
+    found["saved"] = mine()
+    checkpoints.restore()
+    found["restored"] = mine()
+    on_chief(lambda: shutil.rmtree(checkpoints.folder))
+    return found
+
+
 def fit(strategy: tf.distribute.Strategy, left_to_keras: str | None) -> str:
     """What becomes of `fit` when a part of what `ReplicatedModel` replaces is left to Keras."""
     own = {left_to_keras: getattr(keras.Model, left_to_keras)} if left_to_keras else {}
@@ -82,10 +118,20 @@ def main() -> None:
     strategy = make_strategy("multi_worker")
     with strategy.scope():
         found = exchange()
+        found["mean loss"] = mean_loss_goes_on(strategy)
     for part in (None, "_maybe_symbolic_build", "train_step"):
         found[str(part)] = fit(strategy, part)
-    print(json.dumps(found))
-    sys.stdout.flush()
+    print(json.dumps(found), flush=True)
+    with strategy.scope():
+        if not is_chief():
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            with told_of_lost_workers():
+                gather("still there?")
+        except ValueError as error:
+            print(error, flush=True)
+            # Else TensorFlow waits at the exit for the other one.
+            os._exit(1)
 
 
 if __name__ == "__main__":
