@@ -50,7 +50,8 @@ class Values:
     def add(self, expected: Outputs, found: Outputs, valid: np.ndarray | None) -> None:
         for name, value in expected.items():
             difference = float(np.abs(value - found[name]).max())
-            self._largest[name] = max(self._largest[name], difference)
+            # Not `max`, which would forget what is no number.
+            self._largest[name] = float(np.maximum(self._largest[name], difference))
         if "probabilities" in expected:
             best = [side["probabilities"].argmax(-1) for side in (expected, found)]
             self._same_class += (best[0] == best[1]).tolist()
@@ -107,12 +108,13 @@ class Detections:
             equal_images += counts == 2 * [len(differences)]
             largest = np.max([largest, *differences], axis=0)
         share = agreement(self._description, *map(_joined, zip(*self._images, strict=True)))
+        shown = [f"{value:.1e}" if equal else "-" for value in largest]
         return {
             "detections of the model, of the file": f"{totals[0]}, {totals[1]}",
             f"equal ones, class and to {EQUAL:g} box and score": f"{equal}",
             "images in which all are equal": f"{equal_images} of {len(self._images)}",
-            "largest difference of boxes among equal ones": f"{largest[0]:.1e}",
-            "largest difference of scores among equal ones": f"{largest[1]:.1e}",
+            "largest difference of boxes among equal ones": shown[0],
+            "largest difference of scores among equal ones": shown[1],
             "agreement by score (IoU 0.8, score to 0.05)": f"{share:.4%}",
         }
 

@@ -253,7 +253,7 @@ def report(export: Export, program: Program, images: np.ndarray, accuracy: dict)
     if not export.is_telling:
         print(
             "  which proves nothing: the model's own answers for different images agree as well "
-            "(was it never trained?)"
+            "(was it never trained?); scripts/compare_exported.py compares them on your pictures"
         )
     expected, found = program.predict(images), load(path)(images)
     for name in [name for name in _COMPARABLE if name in expected]:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError
+from keras_mnv2.deployment.description import DESCRIPTION_FILE, METADATA_NAME, DeploymentError
 
 # Of the metadata entry in which a file carries its seal.
 CHECKSUM_NAME = f"{METADATA_NAME}.sha256"
@@ -42,7 +42,7 @@ def _digest(content: bytes, seal: re.Match) -> bytes:
 
 
 def seal_folder(folder: Path) -> None:
-    """Writes the SHA-256 of a SavedModel, without its description, into it."""
+    """Writes the SHA-256 of a SavedModel and its description into it."""
     (folder / CHECKSUM_FILE).write_text(_digest_of_folder(folder))
 
 
@@ -60,7 +60,8 @@ def check_folder(folder: Path) -> None:
 
 def _digest_of_folder(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.pb"), *folder.glob("variables/*")]):
+    files = [*folder.glob("*.pb"), *folder.glob("variables/*"), folder / DESCRIPTION_FILE]
+    for path in sorted(files):
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
     return digest.hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mnv2.deployment.checksum import CHECKSUM_FILE, check_folder, seal_folder
 from keras_mnv2.deployment.description import (
     DESCRIPTION_FILE,
     DeploymentError,
@@ -34,7 +35,11 @@ def describe(path: str | os.PathLike, description: Description) -> None:
         from keras_mnv2.deployment.saved_model.running import read_description
 
         read_description(path)
+        check_folder(path)
+        # Who is interrupted here leaves a model without a checksum, not one with a wrong one.
+        (path / CHECKSUM_FILE).unlink(missing_ok=True)
         _replace(path / DESCRIPTION_FILE, description.to_json().encode())
+        seal_folder(path)
     elif description.format == "litert":
         from keras_mnv2.deployment.litert.file import with_description
 

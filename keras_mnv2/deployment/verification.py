@@ -122,12 +122,17 @@ def agreement(description: Description, expected: Outputs, found: Outputs) -> fl
       the other result, weighted by score.
     - Logits and box encodings: 1 less the largest difference in units of the largest value.
 
+    Values that are infinite or no numbers agree with nothing.
+
     Raises:
         DeploymentError: (a ValueError) if the outputs are not of the same names and shapes.
     """
     shapes = [{name: np.shape(value) for name, value in side.items()} for side in (expected, found)]
     if shapes[0] != shapes[1]:
         raise DeploymentError(f"the exported file returns {shapes[1]}, the program {shapes[0]}")
+    # Which comparisons below would let pass.
+    if not all(np.isfinite(value).all() for side in (expected, found) for value in side.values()):
+        return 0.0
     if "probabilities" in expected:
         difference = np.abs(expected["probabilities"] - found["probabilities"])
         return float(1 - 0.5 * difference.sum(-1).max())

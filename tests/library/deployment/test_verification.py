@@ -46,6 +46,20 @@ def test_agreement_of_class_maps_and_of_logits():
     assert agreement(ANY, expected, found) == 0.5
 
 
+@pytest.mark.parametrize("broken", ["box_encodings", "class_logits"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_agrees_with_nothing(broken, value):
+    expected = {"box_encodings": np.float32([[-4, 1]]), "class_logits": np.float32([[2, 1]])}
+    found = expected | {broken: np.float32([[1, value]])}
+    assert agreement(ANY, expected, found) == 0
+    assert agreement(ANY, found, found) == 0
+    boxes = [[0, 0, 0.5, 0.5]]
+    assert agreement(ANY, detections(boxes, [0.5], [1]), detections(boxes, [value], [1])) == 0
+    probabilities = {"probabilities": np.float32([[1, 0], [0, 1]])}
+    other = {"probabilities": np.float32([[1, 0], [0, value]])}
+    assert agreement(ANY, probabilities, other) == 0
+
+
 def test_agreement_of_detections_is_weighted_by_score():
     boxes = [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0, 0, 0]]
     expected = detections(boxes, [0.75, 0.25, 0], [1, 0, 0])
