@@ -20,16 +20,21 @@ def _ratio(median: float, low: float, high: float) -> str:
     return f"{median:.2f} ({low:.2f}-{high:.2f})"
 
 
+def _short(value: float) -> str:
+    """Three digits that count, never with an exponent."""
+    return f"{float(f'{value:.3g}'):g}"
+
+
 def _against_first(what: str, rows: list[dict[str, Any]], unit: str, per_ms: float) -> list[Row]:
     """Every row of `benchmarking.compare` against the first, which is ours."""
     first, *others = rows
-    ours = f"{first['median_ms'] * per_ms:.3g} {unit}"
+    ours = f"{_short(first['median_ms'] * per_ms)} {unit}"
     return [
         (
             what,
             ours,
             row["name"],
-            f"{row['median_ms'] * per_ms:.3g} {unit}",
+            f"{_short(row['median_ms'] * per_ms)} {unit}",
             _ratio(row["ratio"], *row["ratio_range"]),
         )
         for row in others
@@ -52,8 +57,8 @@ def targets(result: dict[str, Any]) -> list[Row]:
     ours, peer = cpu[TARGETS], cpu.get(PEER_LABELS)
     if peer is None:
         return [share]
-    row = (what, f"{ours:.3g} ms (CPU)", "tf_models", f"{peer:.3g} ms (CPU)", f"{peer / ours:.2f}")
-    return [row, share]
+    times = [f"{_short(value)} ms (CPU)" for value in (ours, peer)]
+    return [(what, times[0], "tf_models", times[1], f"{peer / ours:.2f}"), share]
 
 
 def input_pipelines(result: dict[str, Any]) -> list[Row]:
@@ -62,7 +67,7 @@ def input_pipelines(result: dict[str, Any]) -> list[Row]:
         speed, pace = measured["speed"], measured["images_per_second"]
         if speed:
             what = f"input pipeline, {task}"
-            ours, peer = (f"{pace[name]:.3g} images/s" for name in ("keras_mnv2", "tf_models"))
+            ours, peer = (f"{_short(pace[name])} images/s" for name in ("keras_mnv2", "tf_models"))
             rows.append((what, ours, "tf_models", peer, _ratio(*speed)))
     return rows
 
@@ -78,7 +83,7 @@ def _forms(task: str, rows: list[dict[str, Any]]) -> Iterator[Row]:
         by_form.setdefault(row["form"], []).append(row)
 
     def milliseconds(form: str) -> str:
-        return ", ".join(f"{row['median_ms']:.3g}" for row in by_form[form]) + " ms"
+        return ", ".join(_short(row["median_ms"]) for row in by_form[form]) + " ms"
 
     for form, measured in by_form.items():
         if form == BASELINE:

@@ -12,7 +12,7 @@ from benchmark_tables import HEADER, TABLES
 TINY = ["--images", "4", "--detections", "10", "--classes", "3", "--rounds", "2"]
 ROWS = [
     {"name": "keras_mnv2", "median_ms": 100.0, "ratio": 1.0, "ratio_range": [1.0, 1.0]},
-    {"name": "peer", "median_ms": 190.0, "ratio": 1.88, "ratio_range": [1.5, 2.0]},
+    {"name": "peer", "median_ms": 1904.0, "ratio": 1.88, "ratio_range": [1.5, 2.0]},
 ]
 RESULTS = {
     "training": {"settings": {"alpha": 1.0, "size": 224, "batch_size": 32}, "rows": ROWS},
@@ -62,7 +62,7 @@ def test_the_rows_of_the_table():
     assert {len(row) for row in rows} == {len(HEADER)}
     ratio = "1.88 (1.50-2.00)"
     assert rows == [
-        ("training step, MobileNetV2 1.0/224, batch 32", "100 ms", "peer", "190 ms", ratio),
+        ("training step, MobileNetV2 1.0/224, batch 32", "100 ms", "peer", "1900 ms", ratio),
         (
             "matching and encoding, SSDLite 320, batch 32",
             *("20 ms (CPU)", "tf_models", "50 ms (CPU)", "2.50"),
@@ -81,9 +81,9 @@ def test_the_rows_of_the_table():
         ),
         (
             "COCO evaluation, 5000 images with 100 detections",
-            *("0.1 s", "peer", "0.19 s", ratio),
+            *("0.1 s", "peer", "1.9 s", ratio),
         ),
-        ("post-processing, SSDLite 320, batch 8", "100 ms", "peer", "190 ms", ratio),
+        ("post-processing, SSDLite 320, batch 8", "100 ms", "peer", "1900 ms", ratio),
     ]
 
 
