@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -36,11 +37,19 @@ def statistics_averager(
     if average:
         moving += [average.of(variable) for variable in moving]
 
-    def on_replica() -> None:
-        context = tf.distribute.get_replica_context()
-        values = [tf.convert_to_tensor(variable.value) for variable in moving]
-        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
-        for variable, mean in zip(moving, means, strict=True):
-            variable.assign(mean)
+    def values() -> tf.Tensor:
+        # As one array, so that there is one exchange.
+        return tf.concat([tf.reshape(variable.value, [-1]) for variable in moving], 0)
 
-    return tf.function(lambda: strategy.run(on_replica))
+    def assign(means: tf.Tensor) -> None:
+        parts = tf.split(means, [math.prod(variable.shape) for variable in moving])
+        for variable, part in zip(moving, parts, strict=True):
+            variable.assign(tf.reshape(part, variable.shape))
+
+    @tf.function
+    def average_all() -> None:
+        # Between the replicas: `all_reduce` within them fails where they are several processes.
+        means = strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(values), axis=None)
+        strategy.run(assign, args=(means,))
+
+    return average_all

@@ -19,6 +19,8 @@ import tensorflow as tf
 
 from tasks.classification.results import collect
 from tasks.common.checkpoints import Checkpoints
+from tasks.common.moving_average import MovingAverage
+from tasks.common.replica_statistics import statistics_averager
 from tasks.common.replicated_fit import ReplicatedModel
 from tasks.common.strategy import make_strategy
 from tasks.common.workers import (
@@ -114,11 +116,32 @@ def fit(strategy: tf.distribute.Strategy, left_to_keras: str | None) -> str:
     return "works"
 
 
+def statistics_are_averaged(strategy: tf.distribute.Strategy) -> list[list[float]]:
+    """Moving mean of a batch normalization, and its average, after the workers moved their own."""
+    with strategy.scope():
+        inputs = keras.Input((3,))
+        model = ReplicatedModel(inputs, keras.layers.BatchNormalization()(inputs))
+        model.compile(keras.optimizers.SGD(), "mse", jit_compile=False)
+        average = MovingAverage(model, 0.5)
+        moving = model.non_trainable_variables[0]
+        both = (moving, average.of(moving))
+
+        @tf.function
+        def move() -> None:
+            for number, variable in enumerate(both):
+                variable.assign([2.0 * worker_index() + number] * 3)
+
+        strategy.run(move)
+        statistics_averager(model, average)()
+        return [variable.numpy().tolist() for variable in both]
+
+
 def main() -> None:
     strategy = make_strategy("multi_worker")
     with strategy.scope():
         found = exchange()
         found["mean loss"] = mean_loss_goes_on(strategy)
+    found["statistics"] = statistics_are_averaged(strategy)
     for part in (None, "_maybe_symbolic_build", "train_step"):
         found[str(part)] = fit(strategy, part)
     print(json.dumps(found), flush=True)
