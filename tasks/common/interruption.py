@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -23,6 +24,27 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(message or f"interrupted ({self.number.name})")
 
 
+@contextlib.contextmanager
+def left_to_the_system() -> Iterator[None]:
+    """Within it, SIGINT and SIGTERM end the process at once, without a word.
+
+    Python calls its own handlers only when it comes back from C++, where a process may wait long.
+    """
+    before = _set_handlers(signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _set_handlers(handler: Any) -> dict[int, Any]:
+    """Those that were there before."""
+    # Python lets no other thread do this.
+    is_main = threading.current_thread() is threading.main_thread()
+    return {number: signal.signal(number, handler) for number in SIGNALS * is_main}
+
+
 class Signals:
     """Within its `with`, SIGINT and SIGTERM raise `Interrupted`: at once, or when that is safe.
 
@@ -36,11 +58,7 @@ class Signals:
         self.pending: int | None = None
 
     def __enter__(self) -> Signals:
-        # Python lets no other thread do this.
-        is_main = threading.current_thread() is threading.main_thread()
-        self._before = {
-            number: signal.signal(number, self._receive) for number in SIGNALS * is_main
-        }
+        self._before = _set_handlers(self._receive)
         return self
 
     def __exit__(self, *_) -> None:

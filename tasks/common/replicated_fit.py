@@ -10,6 +10,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tasks.common.workers import num_workers
+
 
 class ReplicatedModel(keras.Model):
     """A functional model that `fit` trains on several replicas.
@@ -22,9 +24,9 @@ class ReplicatedModel(keras.Model):
     that are not finite, before it adds them up. Here they are added up before.
     """
 
-    def compile(self, optimizer, loss, **options) -> None:
+    def compile(self, optimizer, loss, *, jit_compile="auto", **options) -> None:
         """As that of Keras; refuses what does not work on replicas with a ValueError."""
-        super().compile(optimizer=optimizer, loss=loss, **options)
+        super().compile(optimizer=optimizer, loss=loss, jit_compile=jit_compile, **options)
         inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
             if getattr(inner, name):
@@ -32,7 +34,8 @@ class ReplicatedModel(keras.Model):
                     f"{name}={getattr(inner, name)} does not work on several replicas: Keras "
                     "would update variables in a branch, where replicas cannot meet"
                 )
-        if self.jit_compile is True:
+        # Not the attribute, which Keras may set to False without a word.
+        if jit_compile is True:
             raise ValueError(
                 "jit_compile=True does not work on several replicas: XLA cannot compile the "
                 "exchange between them"
@@ -51,7 +54,7 @@ class ReplicatedModel(keras.Model):
 
     def train_step(self, data):
         logs = super().train_step(data)
-        if not isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        if num_workers() == 1:
             return logs
         # An axis 0 that can be averaged over.
         return {name: tf.reshape(value, [1]) for name, value in logs.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tasks.common.interruption import left_to_the_system
 from tasks.common.recipe import TrainingRecipe
 
 STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
@@ -32,8 +33,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         ValueError: if the environment does not tell what the strategy needs to know.
     """
     if name == "mirrored":
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return _mirrored()
     if name == "multi_worker":
         return _multi_worker(os.environ)
     if name == "tpu":
@@ -46,6 +46,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 def check_recipe(recipe: TrainingRecipe, strategy: tf.distribute.Strategy) -> None:
     """Raises ValueError if the recipe asks for what replicas cannot do."""
     replicas = strategy.num_replicas_in_sync
+    is_distributed = strategy is not tf.distribute.get_strategy()
     if recipe.batch_size % replicas:
         below = recipe.batch_size - recipe.batch_size % replicas
         choices = " or ".join(str(size) for size in (below, below + replicas) if size)
@@ -53,10 +54,10 @@ def check_recipe(recipe: TrainingRecipe, strategy: tf.distribute.Strategy) -> No
             f"batch_size={recipe.batch_size} is the batch of all {replicas} replicas together and "
             f"does not divide into {replicas} equal parts: give --batch-size {choices}"
         )
-    if recipe.jit_compile and replicas > 1:
+    if recipe.jit_compile and is_distributed:
         raise ValueError(
-            "--jit-compile does not go with several replicas: XLA would compile the whole step, "
-            "the exchange between the replicas included, which it cannot; leave it out"
+            "--jit-compile does not go with --strategy: XLA would compile the whole step, the "
+            "exchange between the replicas included, which it cannot; leave one of them out"
         )
 
 
@@ -105,6 +106,17 @@ def check_tf_config(text: str | None) -> dict[str, Any]:
     return config
 
 
+def _mirrored() -> tf.distribute.Strategy:
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    try:
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"TF_CONFIG={os.environ.get('TF_CONFIG')!r} is no JSON ({error}): unset it, "
+            "--strategy mirrored has no use for it"
+        ) from error
+
+
 def _multi_worker(environment: Mapping[str, str]) -> tf.distribute.Strategy:
     config = check_tf_config(environment.get("TF_CONFIG"))
     cluster, task = config["cluster"], config["task"]
@@ -115,9 +127,13 @@ def _multi_worker(environment: Mapping[str, str]) -> tf.distribute.Strategy:
         if (job, i) != (task["type"], task["index"])
     ]
     if others:
-        print(f"{task['type']} {task['index']}: waiting for {', '.join(others)}", flush=True)
+        print(
+            f"{task['type']} {task['index']}: waiting for {', '.join(others)} (Ctrl-C ends that)",
+            flush=True,
+        )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with left_to_the_system():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         raise ValueError(
             f"the cluster of TF_CONFIG could not be set up: {str(error).splitlines()[0]}; check "

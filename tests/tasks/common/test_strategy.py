@@ -84,6 +84,14 @@ def test_the_batch_must_divide():
 
 def test_forced_xla_is_refused():
     recipe = TrainingRecipe(jit_compile=True)
-    check_recipe(recipe, SimpleNamespace(num_replicas_in_sync=1))
-    with pytest.raises(ValueError, match="--jit-compile"):
-        check_recipe(recipe, SimpleNamespace(num_replicas_in_sync=2))
+    check_recipe(recipe, make_strategy("none"))
+    for replicas in (1, 2):
+        with pytest.raises(ValueError, match="--jit-compile"):
+            check_recipe(recipe, SimpleNamespace(num_replicas_in_sync=replicas))
+
+
+@pytest.mark.parametrize("text", ["", "{"])
+def test_mirrored_names_a_tf_config_that_cannot_be_read(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="TF_CONFIG='{?' is no JSON .* unset it"):
+        make_strategy("mirrored")

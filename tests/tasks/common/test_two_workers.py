@@ -70,8 +70,56 @@ def test_the_mean_loss_is_shared_out_alike_by_saving_and_going_on(found):
     np.testing.assert_array_equal(*sums)
 
 
+def test_statistics_that_are_not_synchronized_are_averaged(found):
+    for worker in found:
+        assert worker["statistics"] == [[1.0] * 3, [2.0] * 3]
+
+
 def test_fit_works(found):
     assert [worker["None"] for worker in found] == ["works", "works"]
+
+
+ONE_WORKER = """
+import keras, numpy as np
+from tasks.common.replicated_fit import for_fit
+from tasks.common.strategy import make_strategy
+with make_strategy("multi_worker").scope():
+    inputs = keras.Input((3,))
+    model = for_fit(keras.Model(inputs, keras.layers.Dense(1)(inputs)))
+    model.compile("sgd", "mse", jit_compile=False)
+    history = model.fit(np.ones((4, 3)), np.ones((4, 1)), batch_size=2, verbose=0).history
+print(type(model).__name__, history["loss"][0] > 0)
+"""
+
+
+def test_a_cluster_of_one_worker_trains(outputs):  # by its own port, after those of `outputs`
+    result = subprocess.run(
+        [sys.executable, "-c", ONE_WORKER],
+        env={**os.environ, "TF_CONFIG": cluster(1)[0]},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.stdout.splitlines()[-1:] == ["ReplicatedModel True"], result.stderr
+
+
+# As the commands do, whose handlers Python would not get to call.
+SIGNALS = "from tasks.common.interruption import Signals; Signals().__enter__(); "
+
+
+def test_waiting_for_other_workers_can_be_ended():
+    chief = cluster(2)[0]
+    program = "from tasks.common.strategy import make_strategy; make_strategy('multi_worker')"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{SIGNALS}{program}"],
+        env={**os.environ, "TF_CONFIG": chief},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        line = process.stdout.readline()
+        assert line.startswith("worker 0: waiting for 127.0.0.1:"), line
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("method", ["_maybe_symbolic_build", "train_step"])
