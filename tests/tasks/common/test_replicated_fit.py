@@ -38,6 +38,11 @@ def test_without_synchronized_statistics_they_do_not(found):
     assert found["without synchronized statistics"]["difference"] > 1e-3
 
 
+def test_gradients_that_overflow_on_one_replica_are_skipped_by_all(found):
+    assert found["half precision"]["step"] > 1e-3
+    assert found["half precision"]["overflow"] == 0
+
+
 def model() -> ReplicatedModel:
     inputs = keras.Input((2,))
     return ReplicatedModel(inputs, keras.layers.Dense(1)(inputs))

@@ -72,11 +72,11 @@ def problem(task: str, positives: list[int]):
     return {}, keras.losses.CategoricalCrossentropy(label_smoothing=0.1), one_hot
 
 
-def step(task: str, positives: list[int], strategy, synchronized: bool = True):
+def step(task: str, positives: list[int], strategy, synchronized: bool = True, scale: float = 3.0):
     """Trained variables before a step, all after it, loss, predictions for an odd number."""
     outputs, loss, targets = problem(task, positives)
     images = np.random.default_rng(1).normal(size=(BATCH, SIDE, SIDE, 3)).astype("float32")
-    images[BATCH // 2 :] *= 3.0  # so that the halves have other statistics
+    images[BATCH // 2 :] *= scale  # so that the halves have other statistics
     keras.utils.set_random_seed(0)
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = for_fit(network(outputs, synchronized))
@@ -126,6 +126,12 @@ def main() -> None:
     _, one, *_ = step("segmentation", [64] * BATCH, None, synchronized=False)
     _, two, *_ = step("segmentation", [64] * BATCH, strategy, synchronized=False)
     found["without synchronized statistics"] = {"difference": largest(one, two)}
+    keras.config.set_dtype_policy("mixed_float16")
+    found["half precision"] = {}
+    for name, scale in (("step", 3.0), ("overflow", float("inf"))):
+        # Statistics of their own, so that only one replica sees what is infinite.
+        before, after, *_ = step("segmentation", [64] * BATCH, strategy, False, scale)
+        found["half precision"][name] = largest(before, after[: len(before)])
     print(json.dumps(found))
 
 
