@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from tasks.common.command_line import option
+from tasks.common.linear_scaling import for_replicas
 from tasks.common.recipe import TrainingRecipe, require
-from tasks.common.replicas import for_replicas
 
 CLASS_WEIGHTS = ("none", "balanced")
 COLOR_DISTORTIONS = ("none", "fast", "full")

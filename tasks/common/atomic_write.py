@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,6 +24,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> 
         write(temporary)
         to_disk(temporary)
         temporary.replace(path)
+        folder_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,6 +36,12 @@ def to_disk(path: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def folder_to_disk(folder: Path) -> None:
+    """Waits until the names in a folder would survive a loss of power, where that can be told."""
+    with contextlib.suppress(OSError):
+        to_disk(folder)
 
 
 def is_leftover(path: Path) -> bool:

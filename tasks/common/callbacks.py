@@ -161,10 +161,11 @@ class EvaluateAndSave(keras.callbacks.Callback):
             raise
         self.history.append({"step": self.step, "loss": loss, **metrics})
         self.checkpoints.mean_loss.reset_state()
-        self._write_checkpoint()
+        # Before the checkpoint: who is killed in between evaluates again and writes the same.
         if self.is_chief:
             write_json(self.folder / "history.json", self.history)
             self._report(seconds)
+        self._write_checkpoint()
         self._started = time.monotonic()
 
     def _write_model(self, name: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tasks.common.atomic_write import link_or_copy, to_disk, write_json
+from tasks.common.atomic_write import folder_to_disk, link_or_copy, to_disk, write_json
 from tasks.common.run_folder import read_json
 from tasks.common.workers import gather, is_chief, num_workers, on_chief
+from tasks.datasets.file_digest import file_digest
 
 _FOLDER = "checkpoints"
+# Of the files that TensorFlow has not written, which have no checksums inside.
+_DIGESTS = "digests.json"
 # That of a step at which an evaluation is due may be written before and after it.
 _NAME = re.compile(r"step_(\d+)(_evaluated)?")
 
@@ -29,7 +31,8 @@ class Checkpoints:
     optimizer (moving averages among them), the mean loss since the last evaluation, the history of
     the run, and `best.keras` as it was at that time. It is complete or absent, whenever the process
     is killed: it is written under another name and then renamed. TensorFlow writes the variables
-    with checksums. Of several workers the chief writes, but all must call.
+    with checksums, those of the other files are in `digests.json`. Of several workers the chief
+    writes, but all must call.
 
     Args:
         folder: of the run.
@@ -86,10 +89,12 @@ class Checkpoints:
             if (self.folder / "best.keras").exists():
                 link_or_copy(self.folder / "best.keras", temporary / "best.keras")
             write_json(temporary / "history.json", history)
+            write_json(temporary / _DIGESTS, _digests(temporary))
             # What the others have waited for already.
             for path in temporary.glob("variables*"):
                 to_disk(path)
             os.replace(temporary, target)
+            folder_to_disk(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         for path in _all(self.folder)[: -self.keep]:
@@ -135,9 +140,15 @@ class Checkpoints:
             # As `restore` does, so that a run that goes on from here rounds its sums alike.
             variable.assign(total)
 
-    def remove_all(self) -> None:
-        """Removes the checkpoints of a run that has ended."""
-        shutil.rmtree(self.folder / _FOLDER, ignore_errors=True)
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes the checkpoints of the run in `folder`, which has ended."""
+    shutil.rmtree(folder / _FOLDER, ignore_errors=True)
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there is anything that `remove_checkpoints` would remove."""
+    return (folder / _FOLDER).exists()
 
 
 def finished_steps(folder: Path) -> int:
@@ -188,10 +199,8 @@ def _problem(path: Path) -> str | None:
         reader = tf.train.load_checkpoint(str(path / "variables"))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-        read_json(path / "history.json")
-        best = path / "best.keras"
-        if best.exists() and (member := zipfile.ZipFile(best).testzip()):
-            return f"best.keras: {member} is not what was written"
+        if read_json(path / _DIGESTS) != _digests(path):
+            return f"its other files are not those of {_DIGESTS}"
     except (tf.errors.PermissionDeniedError, tf.errors.ResourceExhaustedError) as error:
         raise OSError(f"checkpoint {path} cannot be read: {error.message}") from error
     except (
@@ -199,10 +208,14 @@ def _problem(path: Path) -> str | None:
         ValueError,
         RuntimeError,
         IndexError,
-        zipfile.BadZipFile,
     ) as error:
         return str(error).splitlines()[0]
     return None
+
+
+def _digests(path: Path) -> dict[str, str]:
+    files = (path / name for name in ("history.json", "best.keras"))
+    return {file.name: file_digest(file) for file in files if file.exists()}
 
 
 def _state_of(model: keras.Model) -> list[keras.Variable]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tasks.common.atomic_write import write_json
 from tasks.common.callbacks import EvaluateAndSave
-from tasks.common.checkpoints import Checkpoints
+from tasks.common.checkpoints import Checkpoints, remove_checkpoints
 from tasks.common.interruption import Signals
 from tasks.common.moving_average import MovingAverage
 from tasks.common.recipe import TrainingRecipe
@@ -89,5 +89,5 @@ def train(
             if is_chief():
                 write_json(folder / "metrics.json", best)
     if is_chief():
-        checkpoints.remove_all()
+        remove_checkpoints(folder)
     return best

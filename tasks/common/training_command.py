@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.common.checkpoints import has_checkpoints, remove_checkpoints
 from tasks.common.command_line import parse_recipe
+from tasks.common.linear_scaling import for_replicas
 from tasks.common.profiling import print_profile, profile_training
 from tasks.common.recipe import TrainingRecipe
-from tasks.common.replicas import for_replicas
 from tasks.common.run_folder import check_run_folder
 from tasks.common.run_lock import locked
 from tasks.common.strategy import STRATEGIES, check_recipe, make_strategy
@@ -51,7 +52,8 @@ def train_command(
         if arguments.profile < 1 or arguments.strategy != "none":
             raise ValueError("--profile needs at least 1 step and one device, without --strategy")
         train = functools.partial(profile_training, steps=arguments.profile)
-        print_profile(run(recipe, folder, train=train))
+        with locked(folder):
+            print_profile(run(recipe, folder, train=train))
         return
     strategy = make_strategy(arguments.strategy)
     check_recipe(recipe, strategy)
@@ -77,10 +79,14 @@ def _run(
         def is_finished() -> bool:
             check_run_folder(folder, task, recipe)
             metrics = folder / "metrics.json"
-            if not metrics.exists():
+            if not metrics.exists() or has_checkpoints(folder):
                 until_the_end.enter_context(locked(folder))
             # The process that had it locked may have written them in between.
-            return metrics.exists()
+            if not metrics.exists():
+                return False
+            # It may have been killed before it came to that.
+            remove_checkpoints(folder)
+            return True
 
         if not on_chief(is_finished):
             return run(recipe, folder)

@@ -17,8 +17,8 @@ from tasks.classification.recipes import (
     head_phase,
     published_top1,
 )
+from tasks.common.linear_scaling import for_replicas
 from tasks.common.optimization import learning_rate_schedule, make_optimizer
-from tasks.common.replicas import for_replicas
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from recipe_arguments import as_arguments
 from tasks.classification import train
 from tasks.classification.data import open_source
 from tasks.classification.recipes import RECIPES
+from tasks.common import training as common_training
 from tasks.common.callbacks import EvaluateAndSave
 from tasks.common.checkpoints import finished_steps
 
@@ -69,7 +70,7 @@ def training(recipe, tmp_path, monkeypatch, capfd):
         assert history_steps(folder) == [4, 8, 9] and (folder / "metrics.json").exists()
         assert not (folder / "checkpoints").exists()
 
-    begin.go_on = go_on
+    begin.go_on, begin.command = go_on, command
     return begin
 
 
@@ -100,6 +101,26 @@ def test_a_full_disk(training):
     assert "stopped after step 8 of 9" in error and "no space left to write" in error
     assert "the same command again goes on after step 6" in error
     assert finished_steps(folder) == 6 and history_steps(folder) == [4]
+    training.go_on()
+
+
+class Killed(BaseException):
+    """As if the process had ended here."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(EvaluateAndSave, "_report"), (common_training, "remove_checkpoints")]
+)
+def test_a_kill_between_two_of_the_last_files(training, monkeypatch, owner, name):
+    """Between history and checkpoint, and between metrics and the end of the checkpoints."""
+
+    def kill(self, *_):
+        if getattr(self, "step", 9) == 9:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(owner, name, kill)
+        train.main(training.command())
     training.go_on()
 
 

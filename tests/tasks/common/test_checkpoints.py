@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tasks.common.checkpoints import Checkpoints, finished_steps, last_checkpoint
+from tasks.common.checkpoints import (
+    Checkpoints,
+    finished_steps,
+    last_checkpoint,
+    remove_checkpoints,
+)
 from tasks.common.moving_average import MovingAverage
 
 
@@ -83,7 +88,7 @@ def test_the_last_ones_are_kept_and_the_best_model_with_them(tmp_path):
     assert finished_steps(tmp_path) == 15
     assert checkpoints.restore() == (15, [{"step": 15}])
     assert zipfile.ZipFile(best).read("member") == b"best of 15"
-    checkpoints.remove_all()
+    remove_checkpoints(tmp_path)
     assert finished_steps(tmp_path) == 0
 
 
@@ -120,7 +125,16 @@ def test_a_damaged_one_is_skipped_for_the_one_before(tmp_path, capsys, victim, d
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_a_history_that_says_something_else_is_noticed(tmp_path):
+    checkpoints = Checkpoints(tmp_path, compiled())
+    checkpoints.save(5, [])
+    checkpoints.save(10, [{"step": 10, "score": 0.25}])
+    history = last_checkpoint(tmp_path) / "history.json"
+    history.write_text(history.read_text().replace("0.25", "0.35"))
+    assert finished_steps(tmp_path) == 5
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
 def test_one_with_a_damaged_best_model_is_put_aside(tmp_path, capsys, damage):
     checkpoints = Checkpoints(tmp_path, compiled())
     checkpoints.save(5, [{"step": 5}])
@@ -128,7 +142,11 @@ def test_one_with_a_damaged_best_model_is_put_aside(tmp_path, capsys, damage):
     checkpoints.save(10, [{"step": 10}])
     best = last_checkpoint(tmp_path) / "best.keras"
     content = best.read_bytes()
-    best.write_bytes({"truncated": content[:60], "changed": content.replace(b"aa", b"ab")}[damage])
+    if damage == "missing":
+        best.unlink()
+    else:
+        changed = content.replace(b"aa", b"ab")
+        best.write_bytes({"truncated": content[:60], "changed": changed}[damage])
     assert finished_steps(tmp_path) == 5
     assert "damaged_step_000000010_evaluated" in capsys.readouterr().out
     assert (tmp_path / "checkpoints" / "damaged_step_000000010_evaluated").is_dir()

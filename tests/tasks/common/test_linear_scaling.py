@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from tasks.common.command_line import option
+from tasks.common.linear_scaling import for_replicas
 from tasks.common.optimization import learning_rate_schedule
 from tasks.common.recipe import TrainingRecipe
-from tasks.common.replicas import for_replicas
 
 
 @dataclasses.dataclass(frozen=True)
