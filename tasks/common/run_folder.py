@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.common.atomic_write import is_leftover, remove_leftovers, write_json
+from tasks.common.workers import num_workers
 
 LOCK_NAME = ".lock"
+# In config.json: into how many parts the workers of a run with `shard_files` share the data.
+_PARTS = "parts_of_data"
 
 
 class RunFolderError(ValueError):
@@ -72,6 +75,7 @@ def load_recipe(folder: Path, task: str, recipe_class: type) -> Any:
     found = configuration.pop("task", None)
     if found != task:
         raise RunFolderError(f"{folder} is a run of task {found!r}, not of {task!r}")
+    configuration.pop(_PARTS, None)
     names = {field.name for field in dataclasses.fields(recipe_class)}
     if unknown := sorted(set(configuration) - names):
         raise RunFolderError(
@@ -101,7 +105,11 @@ def _read_configuration(path: Path) -> dict[str, Any]:
 
 def _configuration(task: str, recipe: Any) -> dict[str, Any]:
     # As it comes back from the file, with lists for tuples.
-    return {"task": task, **json.loads(json.dumps(dataclasses.asdict(recipe)))}
+    configuration = {"task": task, **json.loads(json.dumps(dataclasses.asdict(recipe)))}
+    if getattr(recipe, "shard_files", False):
+        # Its place in the data would be another one with another number of workers.
+        configuration[_PARTS] = num_workers()
+    return configuration
 
 
 def _check_same(found: dict, wanted: dict, folder: Path) -> None:

@@ -84,6 +84,8 @@ def _cause(error: Exception, folder: Path) -> str:
             f"a file has vanished ({first_line(text)}). Put it back, or remove the prepared data "
             "set that it belongs to, so that it is prepared again"
         )
+    if isinstance(error, tf.errors.UnimplementedError):
+        return f"{first_line(text)}. With --deterministic, train without it"
     return f"{first_line(text)}. Repair that"
 
 
@@ -96,4 +98,6 @@ def first_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     operations = (i for i, line in enumerate(lines) if line.startswith("[["))
     told = lines[max(next(operations, 0) - 1, 0)] if lines else ""
-    return re.sub(r"^\(\d+\) |\s*\[\[\{\{node.*", "", told)
+    return re.sub(
+        r"^\(\d+\) |\{\{function_node [^}]*\}\}\s*|\s*\[\[\{\{node.*|\s*\[Op:\w+\].*", "", told
+    )

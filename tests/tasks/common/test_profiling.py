@@ -71,9 +71,8 @@ def test_the_parts_add_up_and_nothing_is_saved(recipe, tmp_path, capsys):
 
 def test_a_slow_pipeline_is_input(tmp_path):
     result = profile(tmp_path, delay=SLOW)
-    # Sleeping takes at least that long, and the rest is the step of a tiny network.
-    assert result["input_alone"] >= 1e3 * SLOW
-    assert result["input"] > 0
+    # All but the step of a tiny network; the first batches may have been there before.
+    assert min(result["input_alone"], result["input"]) >= 1e3 * SLOW / 2
 
 
 def test_slow_callbacks_are_callbacks(tmp_path, monkeypatch):

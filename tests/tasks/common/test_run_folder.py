@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 
+from tasks.common import run_folder
 from tasks.common.atomic_write import write_atomically, write_json
+from tasks.common.recipe import TrainingRecipe
 from tasks.common.run_folder import (
     RunFolderError,
     check_run_folder,
@@ -41,6 +43,19 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
         open_run_folder(tmp_path / "a", "segmentation", Recipe())
     with pytest.raises(RunFolderError, match="task 'detection'"):
         load_recipe(tmp_path / "a", "segmentation", Recipe)
+
+
+def test_workers_that_share_the_files_stay_as_many(tmp_path, monkeypatch):
+    recipe = TrainingRecipe(shard_files=True)
+    for number in (2, 3):
+        monkeypatch.setattr(run_folder, "num_workers", lambda number=number: number)
+        if number == 2:
+            open_run_folder(tmp_path, "classification", recipe)
+            open_run_folder(tmp_path, "classification", recipe)
+        else:
+            with pytest.raises(RunFolderError, match="parts_of_data: 2 there, 3 asked for"):
+                check_run_folder(tmp_path, "classification", recipe)
+    assert load_recipe(tmp_path, "classification", TrainingRecipe) == recipe
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path):

@@ -29,6 +29,10 @@ SEVERAL = """2 root error(s) found.
         (SEVERAL, "NOT_FOUND:  /data/a; No such file or directory"),
         ("corrupted record at 12 [[{{node ReadFile}}]]", "corrupted record at 12"),
         ("first\nsecond", "first"),
+        (
+            "{{function_node __wrapped__SaveV2_dtypes_2}} /x; No space left [Op:SaveV2] name: ",
+            "/x; No space left",
+        ),
         ("", ""),
     ],
 )
