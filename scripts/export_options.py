@@ -81,6 +81,13 @@ def _parser(tasks: Iterable[type[TaskExport]], **settings) -> argparse.ArgumentP
         default="float32",
         help="float32 or uint8, RGB 0..255; int8 with --precision int8 [float32]",
     )
+    parser.add_argument(
+        "--compare-images",
+        nargs="+",
+        metavar="PICTURE",
+        help="picture files, folders or globs: some are shown to file and model before the file "
+        "gets its name [made-up ones; with --precision int8, those of the calibration]",
+    )
     group = parser.add_argument_group("less memory, more time (section 5.1 of the paper)")
     group.add_argument(
         "--activation-memory",

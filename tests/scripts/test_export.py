@@ -70,6 +70,15 @@ def shapes(data_dir):
     return ["--dataset", "shapes/tiny", "--data-dir", data_dir]
 
 
+@pytest.fixture
+def photos(folder):
+    """Seven pictures in the folder `photos`, the later the brighter: 0, 30, ... 180."""
+    (folder / "photos").mkdir()
+    for number in range(7):
+        picture = Image.fromarray(np.full((40, 30, 3), 30 * number, np.uint8))
+        picture.save(folder / "photos" / f"{number}.png")
+
+
 def run(line, *words):
     """The command, of a line of words and further ones."""
     export.main([*line.split(), *words])
@@ -175,12 +184,13 @@ def test_a_segmenter_of_another_size_serves_encoded_pictures(folder, capsys):
     assert "equal pixels of class_map: 100" in capsys.readouterr().out
 
 
-def test_thresholds_and_split_blocks(folder, capsys):
+def test_thresholds_and_split_blocks(folder, photos, capsys):
     run(
         "detector.keras --format litert --score-threshold 0.2 --max-detections 7 "
-        "--activation-memory 500000 --output d.tflite"
+        "--activation-memory 500000 --compare-images photos --output d.tflite"
     )
     printed = capsys.readouterr().out
+    assert "agreement with the Keras model on 4 pictures: " in printed
     assert "split: block_1_depthwise in 2\npeak activation memory: 0.66 MB, split 0." in printed
     model = load("d.tflite")
     assert model.description.score_threshold == 0.2
@@ -257,6 +267,14 @@ BAD = [
         1,
         "nothing scores more than 0.99 in any of the 5 calibration images",
     ),
+    (
+        "detector.keras --format onnx --score-threshold 0.9999 --compare-images grey.png",
+        1,
+        "nothing scores more than 0.9999 in any of the 1 pictures, so that the exported file cannot "
+        "be compared: give photos of what the detector is for (--compare-images), or a lower "
+        "--score-threshold",
+    ),
+    ("classifier.keras --format litert --compare-images empty", 1, "no pictures at 'empty'"),
     ("detector.keras --format litert --resizable", 1, "resizable=True"),
     ("detector.keras --format litert --input-dtype int8", 1, "input_dtype='int8'"),
     ("segmenter.keras --format litert --size 64 64", 1, "a multiple of the output stride"),
@@ -285,6 +303,7 @@ def test_bad_input_ends_in_one_message(line, status, message, folder, shapes, ca
         (folder / name).mkdir()
     (folder / "run" / "config.json").write_text("{}")
     (folder / "broken" / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    Image.new("RGB", (40, 30), "grey").save(folder / "grey.png")
     before = sorted(folder.rglob("*"))
     with pytest.raises(SystemExit) as ended:
         run(line.replace("{shapes}", " ".join(shapes)))
@@ -325,11 +344,7 @@ def test_names_tell_exports_apart(line, name, folder):
     assert export.default_output(task_of(line)).name == name
 
 
-def test_calibration_pictures_are_spread_over_all(folder):
-    (folder / "photos").mkdir()
-    for number in range(7):
-        picture = Image.fromarray(np.full((40, 30, 3), 30 * number, np.uint8))
-        picture.save(folder / "photos" / f"{number}.png")
+def test_calibration_pictures_are_spread_over_all(folder, photos):
     task = task_of(
         "classifier.keras --format litert --precision int8 --calibration-count 3 "
         "--calibration-images photos"
@@ -361,13 +376,30 @@ class FindsBrightness:
 def test_a_file_is_compared_on_images_with_detections(brightness, chosen):
     images = [np.full((1, 2, 2, 3), value, np.uint8) for value in brightness]
     for postprocessing in ("nms", "custom_op"):
-        found = export.compared_images(FindsBrightness(3, postprocessing), images)
+        found = export.telling_images(FindsBrightness(3, postprocessing), images, "images")
         assert found[:, 0, 0, 0].tolist() == chosen
     # Raw outputs can be compared on any.
     spread = [brightness[i] for i in export.evenly_spread(len(brightness), 4)]
     for postprocessing in ("none", None):
-        found = export.compared_images(FindsBrightness(99, postprocessing), images)
+        found = export.telling_images(FindsBrightness(99, postprocessing), images, "images")
         assert found[:, 0, 0, 0].tolist() == spread
+
+
+def test_a_file_is_compared_on_pictures_that_the_user_names(folder, photos, monkeypatch):
+    monkeypatch.setattr(export, "made_up_images", lambda _: np.zeros((2, 96, 96, 3), np.uint8))
+    task = task_of("detector.keras --format onnx --compare-images photos")
+    images, kind = export.compared_images(task, FindsBrightness(160), None)
+    # Of the seven the only one in which something is found.
+    assert images.shape == (1, 96, 96, 3) and images.max() == 180
+    assert kind == "pictures"
+    # Rather than on those of the calibration.
+    calibration = [np.full((1, 96, 96, 3), 255, np.uint8)]
+    images, _ = export.compared_images(task, FindsBrightness(40), calibration)
+    assert images.max(axis=(1, 2, 3)).tolist() == [0, 30, 90, 150]
+    task.arguments.compare_images = None
+    assert export.compared_images(task, FindsBrightness(40), calibration).images.max() == 255
+    with pytest.raises(ValueError, match=r"any of the 2 made-up pictures, .*\(--compare-images\)"):
+        export.compared_images(task, FindsBrightness(40), None)
 
 
 def test_help_shows_the_options_of_the_task(folder, capsys):
