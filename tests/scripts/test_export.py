@@ -270,8 +270,8 @@ BAD = [
     (
         "detector.keras --format onnx --score-threshold 0.9999 --compare-images grey.png",
         1,
-        "nothing scores more than 0.9999 in any of the 1 pictures, so that the exported file cannot "
-        "be compared: give photos of what the detector is for (--compare-images), or a lower "
+        "nothing scores more than 0.9999 in any of the 1 pictures, so that the exported file "
+        "cannot be compared: give photos of what the detector is for (--compare-images), or a lower "
         "--score-threshold",
     ),
     ("classifier.keras --format litert --compare-images empty", 1, "no pictures at 'empty'"),
