@@ -15,7 +15,6 @@ With a MODEL or --run-dir, --help also shows the options of its task.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from export_options import parse_arguments  # noqa: E402
 
 from keras_mnv2.complexity import count  # noqa: E402
 from keras_mnv2.deployment.classifiers import taking_rgb  # noqa: E402
-from keras_mnv2.deployment.describing import describe  # noqa: E402
+from keras_mnv2.deployment.describing import add_accuracy  # noqa: E402
 from keras_mnv2.deployment.description import sidecar_path  # noqa: E402
 from keras_mnv2.deployment.litert.arena import arena_bytes  # noqa: E402
 from keras_mnv2.deployment.programs import Program  # noqa: E402
@@ -73,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     accuracy = keras_accuracy(task, *data) if data else {}
     if data:
         accuracy["file"] = task.measure(load(export.path), *data)
-        describe(export.path, dataclasses.replace(export.description, accuracy=accuracy))
+        add_accuracy(export.path, accuracy)
     report(export, program, compared, accuracy)
     if options.format == "litert" and not (options.any_batch or options.resizable):
         size = arena_bytes(export.path) / 1e6

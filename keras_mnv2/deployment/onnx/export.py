@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.deployment.checksum import CHECKSUM_NAME, UNSEALED, sealed
+from keras_mnv2.deployment.checksum import CHECKSUM_NAME, NO_CHECKSUM, with_checksum
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.float_files import float_description
@@ -71,7 +71,7 @@ def export_onnx(
     _describe(model, description)
     with staged(path, description) as temporary:
         onnx.checker.check_model(model, full_check=True)
-        temporary.write_bytes(sealed(model.SerializeToString()))
+        temporary.write_bytes(with_checksum(model.SerializeToString()))
         reached = verify(program, load(temporary), description, images, min_agreement)
     operators = Counter(node.op_type for node in model.graph.node)
     return Export(path, description, *reached, operators)
@@ -98,7 +98,7 @@ def with_description(content: bytes, description: Description) -> bytes:
     """
     model = _parse(content, "the ONNX model")
     _describe(model, description)
-    return sealed(model.SerializeToString())
+    return with_checksum(model.SerializeToString())
 
 
 def _converted(program: Program, input_dtype: str) -> onnx.ModelProto:
@@ -136,7 +136,7 @@ def _check_operators(model: onnx.ModelProto) -> None:
 
 def _describe(model: onnx.ModelProto, description: Description) -> None:
     kept = {entry.key: entry.value for entry in model.metadata_props}
-    ours = {METADATA_NAME: description.to_json(), CHECKSUM_NAME: UNSEALED}
+    ours = {METADATA_NAME: description.to_json(), CHECKSUM_NAME: NO_CHECKSUM}
     onnx.helper.set_model_props(model, {**kept, **ours})
 
 

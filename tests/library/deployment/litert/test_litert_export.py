@@ -24,7 +24,7 @@ from golden_operators import (
 from PIL import Image
 from tiny_programs import assert_same, random_images
 
-from keras_mnv2.deployment.checksum import sealed
+from keras_mnv2.deployment.checksum import with_checksum
 from keras_mnv2.deployment.description import DeploymentError, Description
 from keras_mnv2.deployment.litert import export as litert_export
 from keras_mnv2.deployment.litert.export import check_operators, export_litert
@@ -307,7 +307,7 @@ def test_foreign_and_damaged_files(folder, tmp_path):
     assert operators(path) == {"FULLY_CONNECTED": 1}
     with pytest.raises(DeploymentError, match="that keras_mnv2 did not export"):
         load(path)
-    path.write_bytes(sealed(content.replace(b'"version": 1', b'"version": 7')))
+    path.write_bytes(with_checksum(content.replace(b'"version": 1', b'"version": 7')))
     with pytest.raises(DeploymentError, match="a.tflite: the description has version 7"):
         load(path)
 
