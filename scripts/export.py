@@ -35,7 +35,7 @@ from keras_mnv2.deployment.litert.arena import arena_bytes  # noqa: E402
 from keras_mnv2.deployment.programs import Program  # noqa: E402
 from keras_mnv2.deployment.quantization.representative import evenly_spread  # noqa: E402
 from keras_mnv2.deployment.running import load  # noqa: E402
-from keras_mnv2.deployment.staging import Export  # noqa: E402
+from keras_mnv2.deployment.staging import Export, check_names  # noqa: E402
 from keras_mnv2.deployment.verification import made_up_images, sample_images  # noqa: E402
 from tasks.common.console import exit_on_bad_input  # noqa: E402
 from tasks.common.export import TaskExport, read_pictures, spread  # noqa: E402
@@ -55,6 +55,8 @@ _COMPARABLE = ("probabilities", "logits", "box_encodings", "class_logits", "scor
 def main(argv: Sequence[str] | None = None) -> None:
     task_class, options = parse_arguments(argv, __doc__)
     task = task_class(options)
+    path = Path(options.output) if options.output else default_output(task)
+    check_names(path, options.format)
     if options.split_expansion or options.activation_memory:
         task.model = with_split_blocks(task)
     program, calibration = task.program().described(source=task.source()), None
@@ -62,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         calibration = calibration_images(task)
         program = program.described(quantization=calibration_data(task))
     compared = compared_images(task, program, calibration)
-    # What is wrong with the data is found before anything is written; what is wrong with other
-    # options, before an evaluation that may take long.
+    # What is wrong with names and data is found before anything is written; what is wrong with
+    # other options, before an evaluation that may take long.
     data = evaluated_data(task) if options.evaluate else None
     try:
-        export = write(task, program, compared.images, calibration)
+        export = write(task, program, path, compared.images, calibration)
     except ImportError as error:
         raise ValueError(str(error)) from error
     accuracy = keras_accuracy(task, *data) if data else {}
@@ -226,12 +228,12 @@ def keras_accuracy(task: TaskExport, source: Source, split: str) -> dict[str, An
 def write(
     task: TaskExport,
     program: Program,
+    path: Path,
     images: np.ndarray,
     calibration: list[np.ndarray] | None,
 ) -> Export:
     """Exports as the options say, all or nothing."""
     options = task.arguments
-    path = Path(options.output) if options.output else default_output(task)
     common = {"input_dtype": options.input_dtype, "images": images}
     if options.format == "saved_model":
         from keras_mnv2.deployment.saved_model.export import export_saved_model

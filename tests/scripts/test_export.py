@@ -288,13 +288,21 @@ BAD = [
         "a peak of 1000 bytes of activations cannot be reached by splitting blocks",
     ),
     ("classifier.keras --format litert --output empty", 1, "empty must end in .tflite"),
+    (
+        "classifier.keras --format litert --precision int8 --calibration-images nowhere "
+        "--output mine.tflite",
+        1,
+        "mine.tflite is there already and is no export",
+    ),
+    ("classifier.keras --format onnx --output mine.onnx", 1, "mine.onnx is there already"),
     ("classifier.keras --format saved_model --output broken", 1, "broken is a folder already"),
 ]
 
 
 @pytest.mark.parametrize(("line", "status", "message"), BAD)
 def test_bad_input_ends_in_one_message(line, status, message, folder, shapes, capsys):
-    (folder / "notes.keras").write_text("no model")
+    for name in ("notes.keras", "mine.tflite", "mine.onnx"):
+        (folder / name).write_text("no model")
     content = (folder / "classifier.keras").read_bytes()
     (folder / "half.keras").write_bytes(content[: len(content) // 2])
     keras.Sequential([keras.layers.Dense(3)]).save(folder / "unbuilt.keras")

@@ -59,22 +59,19 @@ def export_onnx(
         DeploymentError: (a ValueError) if the program or an option does not suit the format, or
             for a file that does not give the program's answers. Nothing is written then.
     """
-    path = Path(path)
-    if path.suffix != ".onnx":
-        raise DeploymentError(f"{path}: the name of an ONNX file must end in .onnx")
     description = float_description(program, "onnx", input_dtype)
-    model = _converted(program, input_dtype)
-    tidy(model)
-    _check_operators(model)
-    model.producer_name, model.doc_string = METADATA_NAME, ""
-    model.graph.name = program.network.name
-    _describe(model, description)
     with staged(path, description) as temporary:
+        model = _converted(program, input_dtype)
+        tidy(model)
+        _check_operators(model)
+        model.producer_name, model.doc_string = METADATA_NAME, ""
+        model.graph.name = program.network.name
+        _describe(model, description)
         onnx.checker.check_model(model, full_check=True)
         temporary.write_bytes(with_checksum(model.SerializeToString()))
         reached = verify(program, load(temporary), description, images, min_agreement)
     operators = Counter(node.op_type for node in model.graph.node)
-    return Export(path, description, *reached, operators)
+    return Export(Path(path), description, *reached, operators)
 
 
 def operators(path: str | os.PathLike) -> Counter[str]:

@@ -59,8 +59,8 @@ def export_saved_model(
             is then written.
     """
     description = float_description(program, "saved_model", input_dtype)
-    module, signatures = _served(program, input_dtype, decoder)
     with staged(folder, description) as temporary:
+        module, signatures = _served(program, input_dtype, decoder)
         tf.saved_model.save(module, str(temporary), signatures=signatures)
         write_description(temporary, description)
         run = SavedModelRunner(temporary)

@@ -107,6 +107,19 @@ def test_a_failed_export_leaves_nothing(kind, name, options, message, programs, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_of_somebody_else_is_kept(programs, folder, tmp_path, monkeypatch):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"mine")
+    with pytest.raises(DeploymentError, match="a.onnx is there already and is no export"):
+        export_onnx(programs["classification"], path)
+    assert path.read_bytes() == b"mine"
+    path.write_bytes((folder / "logits.onnx").read_bytes())
+    converted = onnx.load(folder / "classification.onnx")
+    monkeypatch.setattr("keras_mnv2.deployment.onnx.export._converted", lambda *_: converted)
+    export_onnx(programs["classification"], path)
+    assert load(path).description.task == "classification"
+
+
 def test_damaged_and_foreign_files(folder, tmp_path):
     content = (folder / "logits.onnx").read_bytes()
     for number, damaged in enumerate((b"", b"nothing", content[: len(content) // 2])):

@@ -255,17 +255,28 @@ def test_images_in_which_nothing_is_found_prove_nothing(programs, converted_befo
     ],
 )
 def test_a_failed_export_leaves_everything_as_it_was(
-    kind, options, message, programs, converted_before, tmp_path
+    kind, options, message, programs, folder, converted_before, tmp_path
 ):
     converted_before(kind)
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    path = folder / options.get("path", "a.tflite")
-    path.write_text("older")
+    target = tmp_path / "target"
+    target.mkdir()
+    path, older = target / options.get("path", "a.tflite"), folder / f"{kind}.tflite"
+    shutil.copy(older, path)
     options = {name: value for name, value in options.items() if name != "path"}
     with pytest.raises(DeploymentError, match=message):
         export_litert(programs[kind], path, **options)
-    assert list(folder.iterdir()) == [path] and path.read_text() == "older"
+    assert list(target.iterdir()) == [path] and path.read_bytes() == older.read_bytes()
+
+
+def test_a_file_of_somebody_else_is_kept(programs, converted_before, tmp_path):
+    converted_before("classification")
+    (tmp_path / "a.tflite").write_text("mine")
+    with pytest.raises(DeploymentError, match="a.tflite is there already and is no export"):
+        export_litert(programs["classification"], tmp_path / "a.tflite")
+    assert (tmp_path / "a.tflite").read_text() == "mine"
+    (tmp_path / "a.tflite").unlink()
+    for _ in range(2):
+        export_litert(programs["classification"], tmp_path / "a.tflite")
 
 
 def test_operations_that_are_not_builtin(tmp_path):
