@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from types import SimpleNamespace
 
 import compare_exported
@@ -118,6 +119,20 @@ def test_a_file_and_its_model(name, figure, folder, capsys):
     compare_exported.main(line.split())
     printed = capsys.readouterr().out
     assert printed.startswith(f"3 images, {model} and {exported}:\n") and figure in printed
+
+
+def test_a_file_that_was_exported_from_another_model(folder, capsys):
+    for ending in ("", ".labels.json"):
+        shutil.copy(folder / f"classifier.keras{ending}", folder / f"other.keras{ending}")
+    with zipfile.ZipFile(folder / "other.keras", "a") as archive:
+        archive.comment = b"the same weights, another file"
+    exported = folder / "classifier"
+    compare_exported.main(
+        f"--count 1 {folder / 'other.keras'} {exported} --pictures {folder / 'photos'}".split()
+    )
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{exported} was exported from another file than {folder / 'other.keras'}"
+    assert second.startswith("1 images")
 
 
 def test_pictures_are_prepared_as_for_the_export(folder):

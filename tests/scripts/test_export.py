@@ -17,7 +17,9 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mnv2 import DeepLabV3, MobileNetV2, SSDLite
+from keras_mnv2.deployment.expansion import splitting
 from keras_mnv2.deployment.running import load
+from keras_mnv2.deployment.staging import Export
 from tasks.classification.recipes import ClassificationRecipe
 from tasks.common.run_folder import open_run_folder
 from tasks.datasets.detection_source import open_detection_source
@@ -209,6 +211,32 @@ def test_every_block_is_split(folder):
     assert {"block_1_depthwise_part_2", "block_16_depthwise_part_2"} <= names
 
 
+def test_a_splitting_that_changes_the_answers_is_refused(folder, monkeypatch):
+    def spoilt(network, ways):
+        twin = keras.models.clone_model(network)
+        twin.set_weights(network.get_weights())
+        twin.get_layer("predictions").bias.assign(np.eye(10)[0])
+        return twin
+
+    monkeypatch.setattr(splitting, "split_expansion", spoilt)
+    task = task_of("classifier.keras --format litert --split-expansion 2")
+    with pytest.raises(ValueError, match="splitting the blocks changes the answers .* by 0?[1-9]"):
+        export.with_split_blocks(task)
+
+
+def test_an_agreement_that_proves_nothing_is_reported_as_such(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.onnx").touch()
+    program = SimpleNamespace(predict=lambda images: {"probabilities": np.ones((len(images), 1))})
+    monkeypatch.setattr(export, "load", lambda path: program.predict)
+    compared = export.Compared(np.zeros((2, 8, 8, 3), np.uint8), "pictures")
+    for is_telling in (True, False):
+        done = Export(tmp_path / "a.onnx", None, 1.0, is_telling)
+        export.report(done, program, compared, {})
+        printed = capsys.readouterr().out
+        assert "agreement with the Keras model on 2 pictures: 1.000000 (1 is equal)" in printed
+        assert ("which proves nothing" in printed) == (not is_telling)
+
+
 BAD = [
     ("classifier.keras --format keras", 2, "invalid choice: 'keras'"),
     ("--format litert", 2, "give either a MODEL or --run-dir"),
@@ -255,6 +283,8 @@ BAD = [
         1,
         "no split 'holdout'",
     ),
+    # The data are looked at before anything is written.
+    ("classifier.keras --format onnx --evaluate 3 --split holdout {shapes}", 1, "'holdout'"),
     ("detector.keras --format onnx --postprocessing custom_op", 1, "is an operation of LiteRT"),
     (
         "detector.keras --format litert --postprocessing none --score-threshold 0.3",
