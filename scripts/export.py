@@ -23,12 +23,10 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from export_options import parse_arguments  # noqa: E402
+from export_splitting import with_split_blocks  # noqa: E402
 
-from keras_mnv2.complexity import count  # noqa: E402
-from keras_mnv2.deployment.classifiers import taking_rgb  # noqa: E402
 from keras_mnv2.deployment.describing import add_accuracy  # noqa: E402
 from keras_mnv2.deployment.description import sidecar_path  # noqa: E402
 from keras_mnv2.deployment.litert.arena import arena_bytes  # noqa: E402
@@ -36,7 +34,7 @@ from keras_mnv2.deployment.programs import Program  # noqa: E402
 from keras_mnv2.deployment.quantization.representative import evenly_spread  # noqa: E402
 from keras_mnv2.deployment.running import load  # noqa: E402
 from keras_mnv2.deployment.staging import Export, check_names  # noqa: E402
-from keras_mnv2.deployment.verification import made_up_images, sample_images  # noqa: E402
+from keras_mnv2.deployment.verification import made_up_images  # noqa: E402
 from tasks.common.console import exit_on_bad_input  # noqa: E402
 from tasks.common.export import TaskExport, read_pictures, spread  # noqa: E402
 from tasks.common.picture_files import readable_pictures  # noqa: E402
@@ -57,9 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = task_class(options)
     path = Path(options.output) if options.output else default_output(task)
     check_names(path, options.format)
+    source = task.source()
     if options.split_expansion or options.activation_memory:
-        task.model = with_split_blocks(task)
-    program, calibration = task.program().described(source=task.source()), None
+        task.model, source["split_expansion"] = with_split_blocks(task)
+    program, calibration = task.program().described(source=source), None
     if options.precision == "int8":
         calibration = calibration_images(task)
         program = program.described(quantization=calibration_data(task))
@@ -86,41 +85,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
         print(format_layer_errors(layer_errors(export.quantized)))
-
-
-def with_split_blocks(task: TaskExport) -> keras.Model:
-    """The task's model with its blocks split as the options say; says what that saves.
-
-    Raises:
-        ValueError: if no splitting needs so little memory, or if it does not give the answers of
-            the original.
-    """
-    from keras_mnv2.deployment.expansion.splitting import split_expansion, ways_to_fit
-
-    size = (task.trained.recipe.height, task.trained.recipe.width)
-    ways = task.arguments.split_expansion
-    # Behind a scaling of the pixels, which imported classifiers need, is the network itself.
-    last = task.model.layers[-1]
-    network = last if isinstance(last, keras.Model) else task.model
-    if ways is None:
-        ways = ways_to_fit(network, task.arguments.activation_memory, (*size, 3))
-        parts = ", ".join(f"{name} in {number}" for name, number in ways.items())
-        print(f"split: {parts or 'nothing, the activations need no more as they are'}")
-    model = split_expansion(network, ways)
-    if network is not task.model:
-        model = taking_rgb(model)
-    images = sample_images(size).astype("float32")
-    outputs = [keras.tree.flatten(one(images, training=False)) for one in (task.model, model)]
-    for expected, found in zip(*outputs, strict=True):
-        expected, found = np.asarray(expected), np.asarray(found)
-        if np.abs(expected - found).max() > 1e-3 * np.abs(expected).max():
-            raise ValueError(
-                "splitting the blocks changes the answers of the model by "
-                f"{np.abs(expected - found).max():.1e}. Nothing was written"
-            )
-    peaks = [count(one, (*size, 3)).peak_activation_bytes / 1e6 for one in (task.model, model)]
-    print(f"peak activation memory: {peaks[0]:.2f} MB, split {peaks[1]:.2f} MB")
-    return model
 
 
 def calibration_images(task: TaskExport) -> list[np.ndarray]:

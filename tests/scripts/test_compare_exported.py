@@ -160,6 +160,11 @@ def test_pictures_are_prepared_as_for_the_export(folder):
         ("classifier.keras detector --pictures photos", 1, "is no SSDLite model"),
         ("detector.keras detector", 1, "does not say what data it is for"),
         ("detector.keras detector --pictures none", 1, "no pictures at 'none'"),
+        (
+            "detector.keras detector --pictures photos --split test",
+            2,
+            "give either --pictures or data by --split",
+        ),
         ("detector.keras detector --count 0", 2, "--count 0 must be at least 1"),
     ],
 )

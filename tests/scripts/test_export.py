@@ -195,6 +195,7 @@ def test_thresholds_and_split_blocks(folder, photos, capsys):
     assert "agreement with the Keras model on 4 pictures: " in printed
     assert "split: block_1_depthwise in 2\npeak activation memory: 0.66 MB, split 0." in printed
     model = load("d.tflite")
+    assert model.description.source["split_expansion"] == {"block_1_depthwise": 2}
     assert model.description.score_threshold == 0.2
     # Of the recipe.
     assert model.description.iou_threshold == 0.6
@@ -203,9 +204,9 @@ def test_thresholds_and_split_blocks(folder, photos, capsys):
 
 
 def test_every_block_is_split(folder):
-    model = export.with_split_blocks(
-        task_of("classifier.keras --format litert --split-expansion 2")
-    )
+    task = task_of("classifier.keras --format litert --split-expansion 2")
+    model, ways = export.with_split_blocks(task)
+    assert ways == 2
     # An imported classifier stands behind a scaling of the pixels.
     names = {layer.name for layer in model.layers[-1].layers}
     assert {"block_1_depthwise_part_2", "block_16_depthwise_part_2"} <= names
@@ -246,6 +247,23 @@ BAD = [
         "classifier.keras --format litert --float-layers a --calibration-count 3",
         2,
         "--float-layers, --calibration-count: only for --precision int8",
+    ),
+    ("classifier.keras --format litert --split test", 2, "--split: only with --evaluate"),
+    (
+        "classifier.keras --format litert --precision int8 {shapes} --split test",
+        2,
+        "--split: only with --evaluate (see --calibration-split)",
+    ),
+    (
+        "segmenter.keras --format onnx --dataset shapes --ignore-label 0",
+        2,
+        "--dataset, --ignore-label: only with --evaluate, or with --precision int8",
+    ),
+    (
+        "detector.keras --format litert --precision int8 {shapes} --calibration-images broken",
+        2,
+        "--data-dir, --dataset: only with --evaluate, or with --precision int8 without "
+        "--calibration-images",
     ),
     ("classifier.keras --format litert --annotations x", 2, "unrecognized arguments"),
     ("classifier.keras --format litert --evaluate -3", 2, "--evaluate -3 must be at least 1"),
