@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.deployment.checksum import CHECKSUM_NAME, NO_CHECKSUM, with_checksum
+from keras_mnv2.deployment.console import without_noise
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.float_files import float_description
@@ -102,7 +103,7 @@ def _converted(program: Program, input_dtype: str) -> onnx.ModelProto:
     signature = [tf.TensorSpec((None, *program.description.input_size, 3), input_dtype, INPUT_NAME)]
     function = tf.function(program, input_signature=signature, autograph=False)
     try:
-        with _quiet():
+        with _quiet(), without_noise():
             return tf2onnx.convert.from_function(function, signature, opset=OPSET)[0]
     except Exception as error:  # tf2onnx raises errors of many types
         raise DeploymentError(f"tf2onnx failed: {error}") from error
