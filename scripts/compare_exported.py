@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from answer_comparison import Comparison, comparison_for  # noqa: E402
-from export_options import TASKS  # noqa: E402
+from export_options import TASKS, data_options  # noqa: E402
 
 from keras_mnv2.deployment.fixed_network import INPUT_NAME  # noqa: E402
 from keras_mnv2.deployment.quantization.representative import evenly_spread  # noqa: E402
@@ -73,6 +73,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[TaskExport, DeployedMod
     options = parser.parse_args(argv)
     if options.count is not None and options.count < 1:
         parser.error(f"--count {options.count} must be at least 1")
+    if options.pictures and (names := data_options(options, task)):
+        parser.error(f"give either --pictures or data by {', '.join(names)}")
     return task(_with_model(options)), exported
 
 

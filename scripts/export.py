@@ -7,44 +7,44 @@
 MODEL is a .keras file with MODEL.labels.json beside it (scripts/import_weights.py). What the file
 is, with its labels and the accuracy that --evaluate measures, is written into it, and for people
 beside it as OUTPUT.json. Before it appears under its name it is run and compared with the Keras
-model. A SavedModel also takes encoded pictures, by its signature serving_encoded.
+model, on --compare-images; without these, on images of the calibration (int8) or made-up ones. A
+SavedModel also takes encoded pictures, by its signature serving_encoded.
 
 With a MODEL or --run-dir, --help also shows the options of its task.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from export_options import parse_arguments  # noqa: E402
+from export_splitting import with_split_blocks  # noqa: E402
 
-from keras_mnv2.complexity import count  # noqa: E402
-from keras_mnv2.deployment.classifiers import taking_rgb  # noqa: E402
-from keras_mnv2.deployment.describing import describe  # noqa: E402
+from keras_mnv2.deployment.describing import add_accuracy  # noqa: E402
 from keras_mnv2.deployment.description import sidecar_path  # noqa: E402
 from keras_mnv2.deployment.litert.arena import arena_bytes  # noqa: E402
 from keras_mnv2.deployment.programs import Program  # noqa: E402
 from keras_mnv2.deployment.quantization.representative import evenly_spread  # noqa: E402
 from keras_mnv2.deployment.running import load  # noqa: E402
-from keras_mnv2.deployment.staging import Export  # noqa: E402
-from keras_mnv2.deployment.verification import sample_images  # noqa: E402
+from keras_mnv2.deployment.staging import Export, check_names  # noqa: E402
+from keras_mnv2.deployment.verification import made_up_images  # noqa: E402
 from tasks.common.console import exit_on_bad_input  # noqa: E402
 from tasks.common.export import TaskExport, read_pictures, spread  # noqa: E402
 from tasks.common.picture_files import readable_pictures  # noqa: E402
 from tasks.datasets.source import Source  # noqa: E402
 
 _ENDINGS = {"litert": ".tflite", "saved_model": "_saved_model", "onnx": ".onnx"}
-# Images on which the file is compared with the Keras model.
+# Images on which the file is compared with the Keras model; and pictures among which a detector's
+# are looked for.
 _COMPARED = 4
+_SEARCHED = 100
 # Outputs that are numbers in an order, unlike detections, of which equal ones may change places.
 _COMPARABLE = ("probabilities", "logits", "box_encodings", "class_logits", "scores")
 
@@ -53,27 +53,28 @@ _COMPARABLE = ("probabilities", "logits", "box_encodings", "class_logits", "scor
 def main(argv: Sequence[str] | None = None) -> None:
     task_class, options = parse_arguments(argv, __doc__)
     task = task_class(options)
+    path = Path(options.output) if options.output else default_output(task)
+    check_names(path, options.format)
+    source = task.source()
     if options.split_expansion or options.activation_memory:
-        task.model = with_split_blocks(task)
-    program, calibration = task.program().described(source=task.source()), None
+        task.model, source["split_expansion"] = with_split_blocks(task)
+    program, calibration = task.program().described(source=source), None
     if options.precision == "int8":
         calibration = calibration_images(task)
         program = program.described(quantization=calibration_data(task))
-    images = compared_images(program, calibration) if calibration else None
-    # What is wrong with the data is found before anything is written; what is wrong with other
-    # options, before an evaluation that may take long.
+    compared = compared_images(task, program, calibration)
+    # What is wrong with names and data is found before anything is written; what is wrong with
+    # other options, before an evaluation that may take long.
     data = evaluated_data(task) if options.evaluate else None
     try:
-        export = write(task, program, images, calibration)
+        export = write(task, program, path, compared.images, calibration)
     except ImportError as error:
         raise ValueError(str(error)) from error
     accuracy = keras_accuracy(task, *data) if data else {}
     if data:
         accuracy["file"] = task.measure(load(export.path), *data)
-        describe(export.path, dataclasses.replace(export.description, accuracy=accuracy))
-    if images is None:
-        images = sample_images(program.description.input_size)
-    report(export, program, images, accuracy)
+        add_accuracy(export.path, accuracy)
+    report(export, program, compared, accuracy)
     if options.format == "litert" and not (options.any_batch or options.resizable):
         size = arena_bytes(export.path) / 1e6
         print(f"memory for activations, arena of LiteRT's own kernels: {size:.2f} MB")
@@ -84,41 +85,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
         print(format_layer_errors(layer_errors(export.quantized)))
-
-
-def with_split_blocks(task: TaskExport) -> keras.Model:
-    """The task's model with its blocks split as the options say; says what that saves.
-
-    Raises:
-        ValueError: if no splitting needs so little memory, or if it does not give the answers of
-            the original.
-    """
-    from keras_mnv2.deployment.expansion.splitting import split_expansion, ways_to_fit
-
-    size = (task.trained.recipe.height, task.trained.recipe.width)
-    ways = task.arguments.split_expansion
-    # Behind a scaling of the pixels, which imported classifiers need, is the network itself.
-    last = task.model.layers[-1]
-    network = last if isinstance(last, keras.Model) else task.model
-    if ways is None:
-        ways = ways_to_fit(network, task.arguments.activation_memory, (*size, 3))
-        parts = ", ".join(f"{name} in {number}" for name, number in ways.items())
-        print(f"split: {parts or 'nothing, the activations need no more as they are'}")
-    model = split_expansion(network, ways)
-    if network is not task.model:
-        model = taking_rgb(model)
-    images = sample_images(size).astype("float32")
-    outputs = [keras.tree.flatten(one(images, training=False)) for one in (task.model, model)]
-    for expected, found in zip(*outputs, strict=True):
-        expected, found = np.asarray(expected), np.asarray(found)
-        if np.abs(expected - found).max() > 1e-3 * np.abs(expected).max():
-            raise ValueError(
-                "splitting the blocks changes the answers of the model by "
-                f"{np.abs(expected - found).max():.1e}. Nothing was written"
-            )
-    peaks = [count(one, (*size, 3)).peak_activation_bytes / 1e6 for one in (task.model, model)]
-    print(f"peak activation memory: {peaks[0]:.2f} MB, split {peaks[1]:.2f} MB")
-    return model
 
 
 def calibration_images(task: TaskExport) -> list[np.ndarray]:
@@ -146,15 +112,48 @@ def calibration_data(task: TaskExport) -> dict[str, Any]:
     return {"dataset": source.name, "split": options.calibration_split or recipe.train_split}
 
 
-def compared_images(program: Program, calibration: Sequence[np.ndarray]) -> np.ndarray:
-    """Calibration images on which file and Keras model are compared, evenly spread.
+class Compared(NamedTuple):
+    """Images on which file and Keras model are compared, uint8 [B, height, width, 3].
 
-    If a detector finds nothing in these, those in which it does.
+    Attributes:
+        images: some of what the user gave.
+        kind: what they are, for people.
+    """
+
+    images: np.ndarray
+    kind: str
+
+
+def compared_images(
+    task: TaskExport, program: Program, calibration: Sequence[np.ndarray] | None
+) -> Compared:
+    """The pictures that the options name, else images of the calibration, else made-up ones.
+
+    Raises:
+        ValueError: if a detector finds nothing in any of them, or there is no picture.
+    """
+    if task.arguments.compare_images:
+        paths = readable_pictures(task.arguments.compare_images)
+        images = list(task.images(read_pictures(paths, _SEARCHED)))
+        return Compared(telling_images(program, images, "pictures"), "pictures")
+    if calibration:
+        kind = "calibration images"
+        return Compared(telling_images(program, calibration, kind), kind)
+    images, kind = made_up_images(program), "made-up pictures"
+    return Compared(telling_images(program, np.split(images, len(images)), kind), kind)
+
+
+def telling_images(program: Program, images: Sequence[np.ndarray], kind: str) -> np.ndarray:
+    """Some images, evenly spread; if a detector finds nothing in these, those in which it does.
+
+    Args:
+        images: uint8 [1, height, width, 3] each.
+        kind: what they are, for the message.
 
     Raises:
         ValueError: if there are none.
     """
-    chosen = [calibration[index] for index in evenly_spread(len(calibration), _COMPARED)]
+    chosen = [images[index] for index in evenly_spread(len(images), _COMPARED)]
     if program.description.postprocessing in (None, "none"):
         return np.concatenate(chosen)
 
@@ -162,12 +161,12 @@ def compared_images(program: Program, calibration: Sequence[np.ndarray]) -> np.n
         return bool(program.predict(image)["num_detections"].any())
 
     if not any(map(finds, chosen)):
-        chosen = list(itertools.islice(filter(finds, calibration), _COMPARED))
+        chosen = list(itertools.islice(filter(finds, images), _COMPARED))
     if not chosen:
         raise ValueError(
             f"nothing scores more than {program.description.score_threshold} in any of the "
-            f"{len(calibration)} calibration images, so that the exported file cannot be compared: "
-            "give photos of what the detector is for, or a lower --score-threshold"
+            f"{len(images)} {kind}, so that the exported file cannot be compared: give photos of "
+            "what the detector is for (--compare-images), or a lower --score-threshold"
         )
     return np.concatenate(chosen)
 
@@ -193,12 +192,12 @@ def keras_accuracy(task: TaskExport, source: Source, split: str) -> dict[str, An
 def write(
     task: TaskExport,
     program: Program,
-    images: np.ndarray | None,
+    path: Path,
+    images: np.ndarray,
     calibration: list[np.ndarray] | None,
 ) -> Export:
     """Exports as the options say, all or nothing."""
     options = task.arguments
-    path = Path(options.output) if options.output else default_output(task)
     common = {"input_dtype": options.input_dtype, "images": images}
     if options.format == "saved_model":
         from keras_mnv2.deployment.saved_model.export import export_saved_model
@@ -240,7 +239,7 @@ def default_output(task: TaskExport) -> Path:
     return path.with_name(f"{name}{_ENDINGS[options.format]}")
 
 
-def report(export: Export, program: Program, images: np.ndarray, accuracy: dict) -> None:
+def report(export: Export, program: Program, compared: Compared, accuracy: dict) -> None:
     """Prints what was written and how it compares with the Keras model."""
     path = export.path
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
@@ -249,7 +248,11 @@ def report(export: Export, program: Program, images: np.ndarray, accuracy: dict)
     if export.operators:
         counts = sorted(export.operators.items(), key=lambda item: (-item[1], item[0]))
         print("operators: " + ", ".join(f"{name} {count}" for name, count in counts))
-    print(f"agreement with the Keras model: {export.agreement:.6f} (1 is equal)")
+    images, kind = compared
+    print(
+        f"agreement with the Keras model on {len(images)} {kind}: {export.agreement:.6f} "
+        "(1 is equal)"
+    )
     if not export.is_telling:
         print(
             "  which proves nothing: the model's own answers for different images agree as well "

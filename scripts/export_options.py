@@ -57,7 +57,7 @@ def parse_arguments(
     options = parser.parse_args(argv)
     if options.precision == "float32":
         options.precision = None  # As not given, since other formats have no other.
-    if problem := _problem(options):
+    if problem := _problem(options) or _unused_data(options, task):
         parser.error(problem)
     options.precision = options.precision or "float32"
     options.output_dtype = options.output_dtype or "float32"
@@ -80,6 +80,13 @@ def _parser(tasks: Iterable[type[TaskExport]], **settings) -> argparse.ArgumentP
         choices=INPUT_DTYPES,
         default="float32",
         help="float32 or uint8, RGB 0..255; int8 with --precision int8 [float32]",
+    )
+    parser.add_argument(
+        "--compare-images",
+        nargs="+",
+        metavar="PICTURE",
+        help="picture files, folders or globs: some are shown to file and model before the file "
+        "gets its name [made-up ones; with --precision int8, those of the calibration]",
     )
     group = parser.add_argument_group("less memory, more time (section 5.1 of the paper)")
     group.add_argument(
@@ -154,6 +161,30 @@ def _task_of(options: argparse.Namespace) -> str:
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError):
         # The message comes from who loads it.
         return "classification"
+
+
+def data_options(options: argparse.Namespace, task: type[TaskExport]) -> list[str]:
+    """The options that were given and name a data set or its split, as on the command line."""
+    parser = argparse.ArgumentParser(add_help=False)
+    task.add_data_arguments(parser)
+    unset = vars(parser.parse_args([]))
+    # Pictures that are no data set are shown by it, too.
+    unset.pop("central_crop", None)
+    given = [name for name, value in unset.items() if getattr(options, name) != value]
+    return [f"--{name.replace('_', '-')}" for name in given]
+
+
+def _unused_data(options: argparse.Namespace, task: type[TaskExport]) -> str | None:
+    """Which options name data that would not be read, if any."""
+    names = [] if options.evaluate else data_options(options, task)
+    if "--split" in names:
+        return "--split: only with --evaluate (see --calibration-split)"
+    if names and (options.precision != "int8" or options.calibration_images):
+        return (
+            f"{', '.join(names)}: only with --evaluate, or with --precision int8 without "
+            "--calibration-images"
+        )
+    return None
 
 
 def _problem(options: argparse.Namespace) -> str | None:

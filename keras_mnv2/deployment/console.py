@@ -1,4 +1,4 @@
-"""Keeps what native converters tell of their progress off the console."""
+"""Keeps what native converters and runtimes tell of their progress off the console."""
 
 from __future__ import annotations
 

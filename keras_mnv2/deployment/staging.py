@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_mnv2.deployment.checksum import check_checksum, require_checksum
 from keras_mnv2.deployment.description import (
     DESCRIPTION_FILE,
     DeploymentError,
@@ -20,6 +21,8 @@ from keras_mnv2.deployment.description import (
 
 if TYPE_CHECKING:
     from keras_mnv2.deployment.quantization.quantize import Quantized
+
+_ENDINGS = {"litert": ".tflite", "onnx": ".onnx"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +51,8 @@ class Export:
 def staged(path: str | os.PathLike, description: Description) -> Iterator[Path]:
     """A temporary path to export to; on success it takes the name `path`, else it is removed.
 
-    With it comes the description for people, see `sidecar_path`. What had these names before is
-    replaced: a file, or a folder by a folder, and a description. Both names change or none.
+    With it comes the description for people, see `sidecar_path`. An earlier export that had these
+    names is replaced: a file by a file, a folder by a folder. Both names change or none.
 
     Args:
         path: of the exported file or folder; its folder is made if need be.
@@ -59,14 +62,14 @@ def staged(path: str | os.PathLike, description: Description) -> Iterator[Path]:
         A path of the same name, in a temporary folder beside `path`.
 
     Raises:
-        DeploymentError: (a ValueError) if `path` or its description cannot be written, or would
-            replace what is no export.
+        DeploymentError: (a ValueError) if `path` or its description cannot be written, or has a
+            name that `check_names` refuses.
     """
     path = Path(path)
     text = description.to_json()
     with ExitStack() as tidying:
         with _named_errors(path):
-            _check_names(path, description.format == "saved_model")
+            check_names(path, description.format)
             for parent in reversed(path.parents):
                 if not parent.exists():
                     tidying.callback(_remove_if_empty, parent)
@@ -87,16 +90,31 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise DeploymentError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _check_names(path: Path, is_folder: bool) -> None:
-    """Raises DeploymentError if something has the names that an export must not replace."""
-    replaceable = "a folder that is empty or an earlier export" if is_folder else "a file"
+def check_names(path: str | os.PathLike, file_format: str) -> None:
+    """Finds out before any work whether an export may have the name `path`.
+
+    Raises:
+        DeploymentError: (a ValueError) if a file of this format has another ending, or if the
+            export or its description would replace what is no export, or a damaged one.
+    """
+    path = Path(path)
+    ending = _ENDINGS.get(file_format, "")
+    if not path.name.endswith(ending):
+        raise DeploymentError(f"{path} must end in {ending}")
+    # A parent that is missing is made.
+    for parent in path.parents:
+        if os.path.lexists(parent) and not parent.is_dir():
+            raise DeploymentError(f"{path} cannot be written: {parent} is no folder")
+    is_folder = file_format == "saved_model"
     if path.is_dir():
         if not (is_folder and _is_replaceable(path)):
-            raise DeploymentError(
-                f"{path} is a folder already, expected is a new name or {replaceable}"
-            )
-    elif is_folder and os.path.lexists(path):
-        raise DeploymentError(f"{path} is a file already, expected is a new name or {replaceable}")
+            wanted = "a folder that is empty or an earlier export" if is_folder else "a file"
+            raise DeploymentError(f"{path} is a folder already, expected is a new name or {wanted}")
+    elif os.path.lexists(path) and (is_folder or not _is_export(path)):
+        raise DeploymentError(
+            f"{path} is there already and is no export that this one could replace (or a damaged "
+            "one): choose another output name, or move it away"
+        )
     sidecar = sidecar_path(path)
     if os.path.lexists(sidecar):
         try:
@@ -130,6 +148,16 @@ def _place(folder: Path, path: Path) -> None:
 def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
+
+
+def _is_export(file: Path) -> bool:
+    try:
+        content = file.read_bytes()
+        require_checksum(content, str(file))
+        check_checksum(content, str(file))
+    except (OSError, DeploymentError):
+        return False
+    return True
 
 
 def _is_replaceable(folder: Path) -> bool:

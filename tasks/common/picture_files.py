@@ -14,6 +14,8 @@ from tasks.common.images import inspect
 def find_pictures(patterns: Sequence[str]) -> list[Path]:
     """Files, folders (their pictures, not those of folders inside) and globs to a list of files.
 
+    Of a glob that matches no picture but folders, these are taken.
+
     Returns:
         Paths in the order given, sorted within a folder or glob, each once.
 
@@ -27,12 +29,15 @@ def find_pictures(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            paths = sorted(p for p in path.iterdir() if _is_picture(p, extensions))
+            paths = _pictures_in(path, extensions)
         elif path.exists():
             paths = [path]
         else:
-            paths = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
-            paths = [p for p in paths if _is_picture(p, extensions)]
+            matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+            paths = [p for p in matches if _is_picture(p, extensions)]
+            if not paths:  # Maybe a glob of folders.
+                folders = [p for p in matches if p.is_dir()]
+                paths = [p for folder in folders for p in _pictures_in(folder, extensions)]
         if not paths:
             raise ValueError(f"no pictures at {pattern!r}: give picture files, folders or globs")
         found.update(dict.fromkeys(paths))
@@ -49,6 +54,10 @@ def readable_pictures(patterns: Sequence[str]) -> list[Path]:
     for path in paths:
         inspect(path)
     return paths
+
+
+def _pictures_in(folder: Path, extensions: set[str]) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if _is_picture(path, extensions))
 
 
 def _is_picture(path: Path, extensions: set[str]) -> bool:

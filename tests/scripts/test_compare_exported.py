@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from types import SimpleNamespace
 
 import compare_exported
@@ -120,6 +121,20 @@ def test_a_file_and_its_model(name, figure, folder, capsys):
     assert printed.startswith(f"3 images, {model} and {exported}:\n") and figure in printed
 
 
+def test_a_file_that_was_exported_from_another_model(folder, capsys):
+    for ending in ("", ".labels.json"):
+        shutil.copy(folder / f"classifier.keras{ending}", folder / f"other.keras{ending}")
+    with zipfile.ZipFile(folder / "other.keras", "a") as archive:
+        archive.comment = b"the same weights, another file"
+    exported = folder / "classifier"
+    compare_exported.main(
+        f"--count 1 {folder / 'other.keras'} {exported} --pictures {folder / 'photos'}".split()
+    )
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{exported} was exported from another file than {folder / 'other.keras'}"
+    assert second.startswith("1 images")
+
+
 def test_pictures_are_prepared_as_for_the_export(folder):
     words = [str(folder / "segmenter.keras"), str(folder / "segmenter")]
     task, exported = compare_exported.parse_arguments(
@@ -145,6 +160,11 @@ def test_pictures_are_prepared_as_for_the_export(folder):
         ("classifier.keras detector --pictures photos", 1, "is no SSDLite model"),
         ("detector.keras detector", 1, "does not say what data it is for"),
         ("detector.keras detector --pictures none", 1, "no pictures at 'none'"),
+        (
+            "detector.keras detector --pictures photos --split test",
+            2,
+            "give either --pictures or data by --split",
+        ),
         ("detector.keras detector --count 0", 2, "--count 0 must be at least 1"),
     ],
 )

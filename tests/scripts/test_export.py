@@ -17,7 +17,9 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mnv2 import DeepLabV3, MobileNetV2, SSDLite
+from keras_mnv2.deployment.expansion import splitting
 from keras_mnv2.deployment.running import load
+from keras_mnv2.deployment.staging import Export
 from tasks.classification.recipes import ClassificationRecipe
 from tasks.common.run_folder import open_run_folder
 from tasks.datasets.detection_source import open_detection_source
@@ -68,6 +70,15 @@ def folder(models, tmp_path, monkeypatch):
 @pytest.fixture
 def shapes(data_dir):
     return ["--dataset", "shapes/tiny", "--data-dir", data_dir]
+
+
+@pytest.fixture
+def photos(folder):
+    """Seven pictures in the folder `photos`, the later the brighter: 0, 30, ... 180."""
+    (folder / "photos").mkdir()
+    for number in range(7):
+        picture = Image.fromarray(np.full((40, 30, 3), 30 * number, np.uint8))
+        picture.save(folder / "photos" / f"{number}.png")
 
 
 def run(line, *words):
@@ -175,14 +186,16 @@ def test_a_segmenter_of_another_size_serves_encoded_pictures(folder, capsys):
     assert "equal pixels of class_map: 100" in capsys.readouterr().out
 
 
-def test_thresholds_and_split_blocks(folder, capsys):
+def test_thresholds_and_split_blocks(folder, photos, capsys):
     run(
         "detector.keras --format litert --score-threshold 0.2 --max-detections 7 "
-        "--activation-memory 500000 --output d.tflite"
+        "--activation-memory 500000 --compare-images photos --output d.tflite"
     )
     printed = capsys.readouterr().out
+    assert "agreement with the Keras model on 4 pictures: " in printed
     assert "split: block_1_depthwise in 2\npeak activation memory: 0.66 MB, split 0." in printed
     model = load("d.tflite")
+    assert model.description.source["split_expansion"] == {"block_1_depthwise": 2}
     assert model.description.score_threshold == 0.2
     # Of the recipe.
     assert model.description.iou_threshold == 0.6
@@ -191,12 +204,38 @@ def test_thresholds_and_split_blocks(folder, capsys):
 
 
 def test_every_block_is_split(folder):
-    model = export.with_split_blocks(
-        task_of("classifier.keras --format litert --split-expansion 2")
-    )
+    task = task_of("classifier.keras --format litert --split-expansion 2")
+    model, ways = export.with_split_blocks(task)
+    assert ways == 2
     # An imported classifier stands behind a scaling of the pixels.
     names = {layer.name for layer in model.layers[-1].layers}
     assert {"block_1_depthwise_part_2", "block_16_depthwise_part_2"} <= names
+
+
+def test_a_splitting_that_changes_the_answers_is_refused(folder, monkeypatch):
+    def spoilt(network, ways):
+        twin = keras.models.clone_model(network)
+        twin.set_weights(network.get_weights())
+        twin.get_layer("predictions").bias.assign(np.eye(10)[0])
+        return twin
+
+    monkeypatch.setattr(splitting, "split_expansion", spoilt)
+    task = task_of("classifier.keras --format litert --split-expansion 2")
+    with pytest.raises(ValueError, match="splitting the blocks changes the answers .* by 0?[1-9]"):
+        export.with_split_blocks(task)
+
+
+def test_an_agreement_that_proves_nothing_is_reported_as_such(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.onnx").touch()
+    program = SimpleNamespace(predict=lambda images: {"probabilities": np.ones((len(images), 1))})
+    monkeypatch.setattr(export, "load", lambda path: program.predict)
+    compared = export.Compared(np.zeros((2, 8, 8, 3), np.uint8), "pictures")
+    for is_telling in (True, False):
+        done = Export(tmp_path / "a.onnx", None, 1.0, is_telling)
+        export.report(done, program, compared, {})
+        printed = capsys.readouterr().out
+        assert "agreement with the Keras model on 2 pictures: 1.000000 (1 is equal)" in printed
+        assert ("which proves nothing" in printed) == (not is_telling)
 
 
 BAD = [
@@ -208,6 +247,23 @@ BAD = [
         "classifier.keras --format litert --float-layers a --calibration-count 3",
         2,
         "--float-layers, --calibration-count: only for --precision int8",
+    ),
+    ("classifier.keras --format litert --split test", 2, "--split: only with --evaluate"),
+    (
+        "classifier.keras --format litert --precision int8 {shapes} --split test",
+        2,
+        "--split: only with --evaluate (see --calibration-split)",
+    ),
+    (
+        "segmenter.keras --format onnx --dataset shapes --ignore-label 0",
+        2,
+        "--dataset, --ignore-label: only with --evaluate, or with --precision int8",
+    ),
+    (
+        "detector.keras --format litert --precision int8 {shapes} --calibration-images broken",
+        2,
+        "--data-dir, --dataset: only with --evaluate, or with --precision int8 without "
+        "--calibration-images",
     ),
     ("classifier.keras --format litert --annotations x", 2, "unrecognized arguments"),
     ("classifier.keras --format litert --evaluate -3", 2, "--evaluate -3 must be at least 1"),
@@ -245,6 +301,8 @@ BAD = [
         1,
         "no split 'holdout'",
     ),
+    # The data are looked at before anything is written.
+    ("classifier.keras --format onnx --evaluate 3 --split holdout {shapes}", 1, "'holdout'"),
     ("detector.keras --format onnx --postprocessing custom_op", 1, "is an operation of LiteRT"),
     (
         "detector.keras --format litert --postprocessing none --score-threshold 0.3",
@@ -257,6 +315,13 @@ BAD = [
         1,
         "nothing scores more than 0.99 in any of the 5 calibration images",
     ),
+    (
+        "detector.keras --format onnx --score-threshold 0.9999 --compare-images grey.png",
+        1,
+        "nothing scores more than 0.9999 in any of the 1 pictures, so that the exported file "
+        "cannot be compared: give photos of what the detector is for (--compare-images), or",
+    ),
+    ("classifier.keras --format litert --compare-images empty", 1, "no pictures at 'empty'"),
     ("detector.keras --format litert --resizable", 1, "resizable=True"),
     ("detector.keras --format litert --input-dtype int8", 1, "input_dtype='int8'"),
     ("segmenter.keras --format litert --size 64 64", 1, "a multiple of the output stride"),
@@ -271,13 +336,21 @@ BAD = [
         "a peak of 1000 bytes of activations cannot be reached by splitting blocks",
     ),
     ("classifier.keras --format litert --output empty", 1, "empty must end in .tflite"),
+    (
+        "classifier.keras --format litert --precision int8 --calibration-images nowhere "
+        "--output mine.tflite",
+        1,
+        "mine.tflite is there already and is no export",
+    ),
+    ("classifier.keras --format onnx --output mine.onnx", 1, "mine.onnx is there already"),
     ("classifier.keras --format saved_model --output broken", 1, "broken is a folder already"),
 ]
 
 
 @pytest.mark.parametrize(("line", "status", "message"), BAD)
 def test_bad_input_ends_in_one_message(line, status, message, folder, shapes, capsys):
-    (folder / "notes.keras").write_text("no model")
+    for name in ("notes.keras", "mine.tflite", "mine.onnx"):
+        (folder / name).write_text("no model")
     content = (folder / "classifier.keras").read_bytes()
     (folder / "half.keras").write_bytes(content[: len(content) // 2])
     keras.Sequential([keras.layers.Dense(3)]).save(folder / "unbuilt.keras")
@@ -285,6 +358,7 @@ def test_bad_input_ends_in_one_message(line, status, message, folder, shapes, ca
         (folder / name).mkdir()
     (folder / "run" / "config.json").write_text("{}")
     (folder / "broken" / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    Image.new("RGB", (40, 30), "grey").save(folder / "grey.png")
     before = sorted(folder.rglob("*"))
     with pytest.raises(SystemExit) as ended:
         run(line.replace("{shapes}", " ".join(shapes)))
@@ -325,11 +399,7 @@ def test_names_tell_exports_apart(line, name, folder):
     assert export.default_output(task_of(line)).name == name
 
 
-def test_calibration_pictures_are_spread_over_all(folder):
-    (folder / "photos").mkdir()
-    for number in range(7):
-        picture = Image.fromarray(np.full((40, 30, 3), 30 * number, np.uint8))
-        picture.save(folder / "photos" / f"{number}.png")
+def test_calibration_pictures_are_spread_over_all(folder, photos):
     task = task_of(
         "classifier.keras --format litert --precision int8 --calibration-count 3 "
         "--calibration-images photos"
@@ -361,13 +431,30 @@ class FindsBrightness:
 def test_a_file_is_compared_on_images_with_detections(brightness, chosen):
     images = [np.full((1, 2, 2, 3), value, np.uint8) for value in brightness]
     for postprocessing in ("nms", "custom_op"):
-        found = export.compared_images(FindsBrightness(3, postprocessing), images)
+        found = export.telling_images(FindsBrightness(3, postprocessing), images, "images")
         assert found[:, 0, 0, 0].tolist() == chosen
     # Raw outputs can be compared on any.
     spread = [brightness[i] for i in export.evenly_spread(len(brightness), 4)]
     for postprocessing in ("none", None):
-        found = export.compared_images(FindsBrightness(99, postprocessing), images)
+        found = export.telling_images(FindsBrightness(99, postprocessing), images, "images")
         assert found[:, 0, 0, 0].tolist() == spread
+
+
+def test_a_file_is_compared_on_pictures_that_the_user_names(folder, photos, monkeypatch):
+    monkeypatch.setattr(export, "made_up_images", lambda _: np.zeros((2, 96, 96, 3), np.uint8))
+    task = task_of("detector.keras --format onnx --compare-images photos")
+    images, kind = export.compared_images(task, FindsBrightness(160), None)
+    # Of the seven the only one in which something is found.
+    assert images.shape == (1, 96, 96, 3) and images.max() == 180
+    assert kind == "pictures"
+    # Rather than on those of the calibration.
+    calibration = [np.full((1, 96, 96, 3), 255, np.uint8)]
+    images, _ = export.compared_images(task, FindsBrightness(40), calibration)
+    assert images.max(axis=(1, 2, 3)).tolist() == [0, 30, 90, 150]
+    task.arguments.compare_images = None
+    assert export.compared_images(task, FindsBrightness(40), calibration).images.max() == 255
+    with pytest.raises(ValueError, match=r"any of the 2 made-up pictures, .*\(--compare-images\)"):
+        export.compared_images(task, FindsBrightness(40), None)
 
 
 def test_help_shows_the_options_of_the_task(folder, capsys):

@@ -87,8 +87,6 @@ def export_litert(
             for name, text in program.description.outputs.items()
         },
     )
-    if Path(path).suffix != ".tflite":
-        raise DeploymentError(f"{path} must end in .tflite")
     _check(program, precision, input_dtype, output_dtype, batch_size, resizable)
     if precision != "int8" and (representative is not None or float_layers):
         raise DeploymentError(

@@ -10,7 +10,13 @@ import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_mnv2.deployment.checksum import CHECKSUM_NAME, UNSEALED, check_seal, sealed
+from keras_mnv2.deployment.checksum import (
+    CHECKSUM_NAME,
+    NO_CHECKSUM,
+    check_checksum,
+    require_checksum,
+    with_checksum,
+)
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.file_format import LITERT_IDENTIFIER
 
@@ -32,7 +38,7 @@ def operators(path: str | os.PathLike) -> Counter[str]:
     Raises:
         DeploymentError: (a ValueError) if it is no LiteRT file, or damaged.
     """
-    model = _read(path)
+    model = parse(_read(path), str(path))
     names = [operator_name(code) for code in model.operatorCodes or ()]
     numbers = [
         operator.opcodeIndex
@@ -50,9 +56,11 @@ def read_description(path: str | os.PathLike) -> Description:
     Raises:
         DeploymentError: (a ValueError) if it is no LiteRT file, damaged, or has none.
     """
-    model = _read(path)
+    content = _read(path)
+    model = parse(content, str(path))
     for entry in model.metadata or ():
         if _text(entry.name) == METADATA_NAME:
+            require_checksum(content, str(path))
             try:
                 data = model.buffers[entry.buffer].data
                 return Description.from_json(b"" if data is None else bytes(data))
@@ -71,8 +79,8 @@ def with_description(content: bytes, description: Description) -> bytes:
     """
     model = parse(content, "the LiteRT model")
     _set_metadata(model, METADATA_NAME, description.to_json())
-    _set_metadata(model, CHECKSUM_NAME, UNSEALED)
-    return sealed(pack(model))
+    _set_metadata(model, CHECKSUM_NAME, NO_CHECKSUM)
+    return with_checksum(pack(model))
 
 
 def _set_metadata(model: schema.ModelT, name: str, text: str) -> None:
@@ -103,13 +111,13 @@ class _AlignedBuilder(flatbuffers.Builder):
         return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
 
 
-def _read(path: str | os.PathLike) -> schema.ModelT:
+def _read(path: str | os.PathLike) -> bytes:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise DeploymentError(f"{path} cannot be read: {error.strerror or error}") from error
-    check_seal(content, str(path))
-    return parse(content, str(path))
+    check_checksum(content, str(path))
+    return content
 
 
 def parse(content: bytes, source: str) -> schema.ModelT:

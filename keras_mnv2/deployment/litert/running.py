@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mnv2.deployment.console import without_noise
 from keras_mnv2.deployment.description import DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.litert.file import read_description
@@ -36,8 +37,10 @@ class LiteRTRunner:
             # With more the operation loses a class, see `litert.postprocessing.custom_op`.
             num_threads = 1
         try:
-            self._interpreter = Interpreter(str(path), num_threads=num_threads)
-            self._interpreter.allocate_tensors()
+            # Which tells on standard error that it uses XNNPACK.
+            with without_noise():
+                self._interpreter = Interpreter(str(path), num_threads=num_threads)
+                self._interpreter.allocate_tensors()
             self._run = self._interpreter.get_signature_runner()
             self._input = self._run.get_input_details()[INPUT_NAME]
             self._outputs = self._run.get_output_details()

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.deployment.checksum import CHECKSUM_NAME, UNSEALED, sealed
+from keras_mnv2.deployment.checksum import CHECKSUM_NAME, NO_CHECKSUM, with_checksum
+from keras_mnv2.deployment.console import without_noise
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.float_files import float_description
@@ -59,22 +60,19 @@ def export_onnx(
         DeploymentError: (a ValueError) if the program or an option does not suit the format, or
             for a file that does not give the program's answers. Nothing is written then.
     """
-    path = Path(path)
-    if path.suffix != ".onnx":
-        raise DeploymentError(f"{path}: the name of an ONNX file must end in .onnx")
     description = float_description(program, "onnx", input_dtype)
-    model = _converted(program, input_dtype)
-    tidy(model)
-    _check_operators(model)
-    model.producer_name, model.doc_string = METADATA_NAME, ""
-    model.graph.name = program.network.name
-    _describe(model, description)
     with staged(path, description) as temporary:
+        model = _converted(program, input_dtype)
+        tidy(model)
+        _check_operators(model)
+        model.producer_name, model.doc_string = METADATA_NAME, ""
+        model.graph.name = program.network.name
+        _describe(model, description)
         onnx.checker.check_model(model, full_check=True)
-        temporary.write_bytes(sealed(model.SerializeToString()))
+        temporary.write_bytes(with_checksum(model.SerializeToString()))
         reached = verify(program, load(temporary), description, images, min_agreement)
     operators = Counter(node.op_type for node in model.graph.node)
-    return Export(path, description, *reached, operators)
+    return Export(Path(path), description, *reached, operators)
 
 
 def operators(path: str | os.PathLike) -> Counter[str]:
@@ -98,14 +96,14 @@ def with_description(content: bytes, description: Description) -> bytes:
     """
     model = _parse(content, "the ONNX model")
     _describe(model, description)
-    return sealed(model.SerializeToString())
+    return with_checksum(model.SerializeToString())
 
 
 def _converted(program: Program, input_dtype: str) -> onnx.ModelProto:
     signature = [tf.TensorSpec((None, *program.description.input_size, 3), input_dtype, INPUT_NAME)]
     function = tf.function(program, input_signature=signature, autograph=False)
     try:
-        with _quiet():
+        with _quiet(), without_noise():
             return tf2onnx.convert.from_function(function, signature, opset=OPSET)[0]
     except Exception as error:  # tf2onnx raises errors of many types
         raise DeploymentError(f"tf2onnx failed: {error}") from error
@@ -136,7 +134,7 @@ def _check_operators(model: onnx.ModelProto) -> None:
 
 def _describe(model: onnx.ModelProto, description: Description) -> None:
     kept = {entry.key: entry.value for entry in model.metadata_props}
-    ours = {METADATA_NAME: description.to_json(), CHECKSUM_NAME: UNSEALED}
+    ours = {METADATA_NAME: description.to_json(), CHECKSUM_NAME: NO_CHECKSUM}
     onnx.helper.set_model_props(model, {**kept, **ours})
 
 

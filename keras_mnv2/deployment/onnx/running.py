@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mnv2.deployment.checksum import check_seal
+from keras_mnv2.deployment.checksum import check_checksum, require_checksum
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.onnx.packages import check_packages
 from keras_mnv2.deployment.pixels import pixels_as
@@ -28,7 +28,8 @@ class ONNXRunner:
         check_packages("to run .onnx files", "onnxruntime")
         import onnxruntime
 
-        check_seal(path.read_bytes(), str(path))
+        content = path.read_bytes()
+        check_checksum(content, str(path))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.log_severity_level = 3  # errors
@@ -45,6 +46,7 @@ class ONNXRunner:
                 f"{path} is an ONNX file that keras_mnv2 did not export: it carries no description "
                 "of its input and outputs"
             )
+        require_checksum(content, str(path))
         try:
             self.description = Description.from_json(text)
         except DeploymentError as error:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.deployment.checksum import seal_folder
-from keras_mnv2.deployment.description import DESCRIPTION_FILE, DeploymentError
+from keras_mnv2.deployment.description import DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.float_files import float_description
 from keras_mnv2.deployment.programs import Program
+from keras_mnv2.deployment.saved_model.description_file import write_description
 from keras_mnv2.deployment.saved_model.running import IMAGES_SIGNATURE, SavedModelRunner
 from keras_mnv2.deployment.staging import Export, staged
 from keras_mnv2.deployment.verification import agreement, sample_images, verify
@@ -59,12 +59,10 @@ def export_saved_model(
             is then written.
     """
     description = float_description(program, "saved_model", input_dtype)
-    module, signatures = _served(program, input_dtype, decoder)
     with staged(folder, description) as temporary:
+        module, signatures = _served(program, input_dtype, decoder)
         tf.saved_model.save(module, str(temporary), signatures=signatures)
-        (temporary / DESCRIPTION_FILE).parent.mkdir()
-        (temporary / DESCRIPTION_FILE).write_text(description.to_json())
-        seal_folder(temporary)
+        write_description(temporary, description)
         run = SavedModelRunner(temporary)
         reached = verify(program, run, description, images, min_agreement)
         if decoder is not None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.deployment.checksum import check_folder
-from keras_mnv2.deployment.description import DESCRIPTION_FILE, DeploymentError, Description
+from keras_mnv2.deployment.description import DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.pixels import pixels_as
+from keras_mnv2.deployment.saved_model.description_file import read_description
 
 IMAGES_SIGNATURE = "serving_default"
 
@@ -28,7 +28,6 @@ class SavedModelRunner:
 
     def __init__(self, path: Path):
         self.description = read_description(path)
-        check_folder(path)
         try:
             self._loaded = tf.saved_model.load(str(path))
             entry = self._loaded.signatures[IMAGES_SIGNATURE]
@@ -47,23 +46,3 @@ class SavedModelRunner:
         # By way of `_loaded`, which keeps the variables alive.
         outputs = self._loaded.signatures[name](**inputs)
         return {name: value.numpy() for name, value in outputs.items()}
-
-
-def read_description(folder: Path) -> Description:
-    """The description in a SavedModel.
-
-    Raises:
-        DeploymentError: (a ValueError) if it has none.
-    """
-    path = folder / DESCRIPTION_FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeploymentError(
-            f"{folder} is a SavedModel that keras_mnv2 did not export: {path} is missing or "
-            "unreadable"
-        ) from error
-    try:
-        return Description.from_json(text)
-    except DeploymentError as error:
-        raise DeploymentError(f"{folder}: {error}") from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,12 @@ pytest.importorskip("onnxruntime", reason="the runtime is absent: pip install on
 from golden_operators import ONNX, ONNX_UINT8  # noqa: E402
 from tiny_programs import assert_same, random_images  # noqa: E402
 
-from keras_mnv2.deployment.describing import describe  # noqa: E402
+from keras_mnv2.deployment.checksum import (  # noqa: E402
+    CHECKSUM_NAME,
+    NO_CHECKSUM,
+    with_checksum,
+)
+from keras_mnv2.deployment.describing import add_accuracy  # noqa: E402
 from keras_mnv2.deployment.description import DeploymentError, Description  # noqa: E402
 from keras_mnv2.deployment.onnx.export import export_onnx, operators  # noqa: E402
 from keras_mnv2.deployment.running import load  # noqa: E402
@@ -83,8 +86,7 @@ def test_another_description_changes_nothing_else(folder, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes((folder / "logits.onnx").read_bytes())
     before = onnx.load(path)
-    description = dataclasses.replace(load(path).description, accuracy={"mIOU": 0.5})
-    describe(path, description)
+    add_accuracy(path, {"mIOU": 0.5})
     assert load(path).description.accuracy == {"mIOU": 0.5}
     assert onnx.load(path).graph == before.graph
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.onnx.json"]
@@ -105,6 +107,19 @@ def test_a_failed_export_leaves_nothing(kind, name, options, message, programs, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_of_somebody_else_is_kept(programs, folder, tmp_path, monkeypatch):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"mine")
+    with pytest.raises(DeploymentError, match="a.onnx is there already and is no export"):
+        export_onnx(programs["classification"], path)
+    assert path.read_bytes() == b"mine"
+    path.write_bytes((folder / "logits.onnx").read_bytes())
+    converted = onnx.load(folder / "classification.onnx")
+    monkeypatch.setattr("keras_mnv2.deployment.onnx.export._converted", lambda *_: converted)
+    export_onnx(programs["classification"], path)
+    assert load(path).description.task == "classification"
+
+
 def test_damaged_and_foreign_files(folder, tmp_path):
     content = (folder / "logits.onnx").read_bytes()
     for number, damaged in enumerate((b"", b"nothing", content[: len(content) // 2])):
@@ -118,8 +133,8 @@ def test_damaged_and_foreign_files(folder, tmp_path):
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(DeploymentError, match="that keras_mnv2 did not export"):
         load(tmp_path / "foreign.onnx")
-    onnx.helper.set_model_props(foreign, {"keras_mnv2": "{}"})
-    onnx.save(foreign, tmp_path / "foreign.onnx")
+    onnx.helper.set_model_props(foreign, {"keras_mnv2": "{}", CHECKSUM_NAME: NO_CHECKSUM})
+    (tmp_path / "foreign.onnx").write_bytes(with_checksum(foreign.SerializeToString()))
     with pytest.raises(DeploymentError, match="foreign.onnx: the description has version None"):
         load(tmp_path / "foreign.onnx")
 

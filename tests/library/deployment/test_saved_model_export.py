@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from tiny_programs import assert_same, random_images
 
-from keras_mnv2.deployment.describing import describe
+from keras_mnv2.deployment.describing import add_accuracy
 from keras_mnv2.deployment.description import DeploymentError, Description
 from keras_mnv2.deployment.running import load
 from keras_mnv2.deployment.saved_model.export import export_saved_model
@@ -126,11 +126,9 @@ def test_the_description_is_inside_and_beside(programs, folder):
     assert load(folder / "none").description.anchors is not None
 
 
-def test_another_description_takes_the_place_of_the_first(folder, tmp_path):
+def test_an_accuracy_is_added_inside_and_beside(folder, tmp_path):
     shutil.copytree(folder / "classification", tmp_path / "saved")
-    content = json.loads((folder / "classification.json").read_text())
-    description = Description.from_json(json.dumps({**content, "accuracy": {"top1": 0.5}}))
-    describe(tmp_path / "saved", description)
+    add_accuracy(tmp_path / "saved", {"top1": 0.5})
     assert load(tmp_path / "saved").description.accuracy == {"top1": 0.5}
     assert json.loads((tmp_path / "saved.json").read_text())["accuracy"] == {"top1": 0.5}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["saved", "saved.json"]

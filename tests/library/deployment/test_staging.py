@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from keras_mnv2.deployment.checksum import NO_CHECKSUM, with_checksum
 from keras_mnv2.deployment.description import (
     DESCRIPTION_FILE,
     DeploymentError,
@@ -24,7 +25,12 @@ def write(path, description, content):
         if description.format == "saved_model":
             temporary = temporary / DESCRIPTION_FILE
             temporary.parent.mkdir(parents=True)
-        temporary.write_text(content)
+        temporary.write_bytes(export_of(content))
+
+
+def export_of(words):
+    """What passes for an undamaged export."""
+    return with_checksum(f"{words} {NO_CHECKSUM}".encode())
 
 
 def content_of(folder):
@@ -57,8 +63,31 @@ def test_a_folder_at_the_name_of_the_description_is_kept(tmp_path):
 
 def test_a_file_is_no_place_for_a_folder(tmp_path):
     (tmp_path / "served").write_text("mine")
-    refused(tmp_path / "served", FOLDER, "served is a file already")
+    refused(tmp_path / "served", FOLDER, "served is there already")
     assert content_of(tmp_path) == {"served": "mine"}
+
+
+@pytest.mark.parametrize(("file_format", "name"), [("litert", "a.tflite"), ("onnx", "a.onnx")])
+def test_a_file_replaces_undamaged_exports_only(tmp_path, file_format, name):
+    path, description = tmp_path / name, dataclasses.replace(FILE, format=file_format)
+    damaged = export_of("first").replace(b"first", b"forst")
+    for other in (b"", b"mine", damaged):
+        path.write_bytes(other)
+        refused(path, description, f"{name} is there already .* or move it away")
+        assert path.read_bytes() == other and os.listdir(tmp_path) == [name]
+    path.write_bytes(export_of("first"))
+    write(path, description, "second")
+    assert path.read_bytes() == export_of("second")
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    refused(path, description, f"{name} is there already")
+    assert path.is_symlink()
+
+
+def test_names_have_the_ending_of_their_format(tmp_path):
+    refused(tmp_path / "model", FILE, "model must end in .tflite")
+    refused(tmp_path / "a.tflite", dataclasses.replace(FILE, format="onnx"), "must end in .onnx")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_failed_export_leaves_no_folder_that_it_made(tmp_path):
@@ -72,17 +101,22 @@ def test_a_failed_export_leaves_no_folder_that_it_made(tmp_path):
 
 def test_a_parent_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "file").write_text("mine")
-    refused(tmp_path / "file" / "model.tflite", FILE, r"model\.tflite cannot be written")
+    refused(
+        tmp_path / "file" / "model.tflite",
+        FILE,
+        r"cannot be written: .*file is no folder",
+    )
+    refused(tmp_path / "file" / "new" / "model.tflite", FILE, "file is no folder")
     assert content_of(tmp_path) == {"file": "mine"}
 
 
 @pytest.mark.parametrize("description", [FILE, FOLDER], ids=["file", "folder"])
 @pytest.mark.parametrize("earlier", [False, True], ids=["new", "replacing"])
-@pytest.mark.parametrize("failing", ["model", "model.json"])
+@pytest.mark.parametrize("failing", ["model.tflite", "model.tflite.json"])
 def test_export_and_description_get_their_names_both_or_none(
     tmp_path, monkeypatch, description, earlier, failing
 ):
-    path = tmp_path / "new" / "model"
+    path = tmp_path / "new" / "model.tflite"
     if earlier:
         write(path, dataclasses.replace(description, input_size=(4, 4)), "first")
     before = content_of(tmp_path)
@@ -96,7 +130,7 @@ def test_export_and_description_get_their_names_both_or_none(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace)
-        with pytest.raises(DeploymentError, match="model cannot be written: Permission denied$"):
+        with pytest.raises(DeploymentError, match="cannot be written: Permission denied$"):
             write(path, description, "second")
     assert failed and content_of(tmp_path) == before
     write(path, description, "second")

@@ -7,7 +7,7 @@ import pytest
 from lively_models import save_lively
 from PIL import Image
 
-from keras_mnv2.deployment.checksum import sealed
+from keras_mnv2.deployment.checksum import with_checksum
 from keras_mnv2.deployment.litert.export import export_litert
 from keras_mnv2.deployment.programs import classification_program
 from keras_mnv2.deployment.saved_model.export import export_saved_model
@@ -100,7 +100,7 @@ def test_bad_files_end_in_one_message(name, message, files, on_shapes, tmp_path,
     # The same number of letters, so that the flatbuffer stays in order.
     other = content.replace(b'"task": "classification"', b'"task": "detection"     ')
     assert other != content
-    (tmp_path / "detector.tflite").write_bytes(sealed(other))
+    (tmp_path / "detector.tflite").write_bytes(with_checksum(other))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SystemExit) as ended:
         evaluate.main(["--model", str(tmp_path / name), *on_shapes])

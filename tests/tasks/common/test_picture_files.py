@@ -23,7 +23,9 @@ def test_files_folders_and_globs(tmp_path, monkeypatch):
         "a.jpg",
         "deep/c.png",
     ]
-    for nothing in ("missing.jpg", "*.gif", "deep/*.jpg"):
+    (tmp_path / "empty").mkdir()
+    assert [str(p) for p in find_pictures(["[de]*"])] == ["deep/c.png"]
+    for nothing in ("missing.jpg", "*.gif", "deep/*.jpg", "emp*"):
         with pytest.raises(ValueError, match="no pictures at"):
             find_pictures([nothing])
 

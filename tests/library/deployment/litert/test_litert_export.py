@@ -24,7 +24,7 @@ from golden_operators import (
 from PIL import Image
 from tiny_programs import assert_same, random_images
 
-from keras_mnv2.deployment.checksum import sealed
+from keras_mnv2.deployment.checksum import with_checksum
 from keras_mnv2.deployment.description import DeploymentError, Description
 from keras_mnv2.deployment.litert import export as litert_export
 from keras_mnv2.deployment.litert.export import check_operators, export_litert
@@ -84,9 +84,11 @@ def test_answers(kind, programs, folder):
 
 def test_the_custom_operation_returns_the_same_detections(programs, folder):
     """But others do not take the place of those that have no area in the image."""
-    model, program = load(folder / "custom_op.tflite"), programs["custom_op"]
+    # On two threads the operation would lose class 2, whatever is asked for.
+    model, program = load(folder / "custom_op.tflite", num_threads=2), programs["custom_op"]
     images = random_images(program)
     found, expected = model(images), program.predict(images)
+    assert set(np.unique(found["classes"])) == {0, 1, 2}
     for image, count in enumerate(found["num_detections"]):
         assert 90 < count <= 100
         for name in ("boxes", "scores", "classes"):
@@ -255,17 +257,28 @@ def test_images_in_which_nothing_is_found_prove_nothing(programs, converted_befo
     ],
 )
 def test_a_failed_export_leaves_everything_as_it_was(
-    kind, options, message, programs, converted_before, tmp_path
+    kind, options, message, programs, folder, converted_before, tmp_path
 ):
     converted_before(kind)
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    path = folder / options.get("path", "a.tflite")
-    path.write_text("older")
+    target = tmp_path / "target"
+    target.mkdir()
+    path, older = target / options.get("path", "a.tflite"), folder / f"{kind}.tflite"
+    shutil.copy(older, path)
     options = {name: value for name, value in options.items() if name != "path"}
     with pytest.raises(DeploymentError, match=message):
         export_litert(programs[kind], path, **options)
-    assert list(folder.iterdir()) == [path] and path.read_text() == "older"
+    assert list(target.iterdir()) == [path] and path.read_bytes() == older.read_bytes()
+
+
+def test_a_file_of_somebody_else_is_kept(programs, converted_before, tmp_path):
+    converted_before("classification")
+    (tmp_path / "a.tflite").write_text("mine")
+    with pytest.raises(DeploymentError, match="a.tflite is there already and is no export"):
+        export_litert(programs["classification"], tmp_path / "a.tflite")
+    assert (tmp_path / "a.tflite").read_text() == "mine"
+    (tmp_path / "a.tflite").unlink()
+    for _ in range(2):
+        export_litert(programs["classification"], tmp_path / "a.tflite")
 
 
 def test_operations_that_are_not_builtin(tmp_path):
@@ -307,7 +320,7 @@ def test_foreign_and_damaged_files(folder, tmp_path):
     assert operators(path) == {"FULLY_CONNECTED": 1}
     with pytest.raises(DeploymentError, match="that keras_mnv2 did not export"):
         load(path)
-    path.write_bytes(sealed(content.replace(b'"version": 1', b'"version": 7')))
+    path.write_bytes(with_checksum(content.replace(b'"version": 1', b'"version": 7')))
     with pytest.raises(DeploymentError, match="a.tflite: the description has version 7"):
         load(path)
 
