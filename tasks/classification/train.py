@@ -25,7 +25,7 @@ from tasks.classification.recipes import (
     published_top1,
 )
 from tasks.common.atomic_write import write_json
-from tasks.common.checkpoints import finished_steps
+from tasks.common.checkpoints import finished_steps, is_finished
 from tasks.common.console import exit_on_bad_input
 from tasks.common.randomness import set_seed
 from tasks.common.replicated_fit import for_fit
@@ -68,7 +68,7 @@ def run(recipe: ClassificationRecipe, folder: Path, train: Callable = train) -> 
     start = recipe
     if recipe.head_steps:
         head = folder / "head"
-        if not on_chief(lambda: (head / "metrics.json").exists()):
+        if not on_chief(lambda: is_finished(head)):
             first = head_phase(recipe)
             on_chief(lambda: check_run_folder(head, "classification", first))
             model = _built(first, source)

@@ -146,6 +146,14 @@ def remove_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / _FOLDER, ignore_errors=True)
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether the run in `folder` has ended; removes what a process killed at its end has left."""
+    if not (folder / "metrics.json").exists():
+        return False
+    remove_checkpoints(folder)
+    return True
+
+
 def has_checkpoints(folder: Path) -> bool:
     """Whether there is anything that `remove_checkpoints` would remove."""
     return (folder / _FOLDER).exists()

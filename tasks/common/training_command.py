@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.common.checkpoints import has_checkpoints, remove_checkpoints
+from tasks.common.checkpoints import has_checkpoints, is_finished
 from tasks.common.command_line import parse_recipe
 from tasks.common.linear_scaling import for_replicas
 from tasks.common.profiling import print_profile, profile_training
@@ -76,19 +76,14 @@ def _run(
     """What `run` returns; None for a run that has been finished before."""
     with contextlib.ExitStack() as until_the_end:
 
-        def is_finished() -> bool:
+        def is_done() -> bool:
             check_run_folder(folder, task, recipe)
-            metrics = folder / "metrics.json"
-            if not metrics.exists() or has_checkpoints(folder):
+            if not (folder / "metrics.json").exists() or has_checkpoints(folder):
                 until_the_end.enter_context(locked(folder))
-            # The process that had it locked may have written them in between.
-            if not metrics.exists():
-                return False
-            # It may have been killed before it came to that.
-            remove_checkpoints(folder)
-            return True
+            # The process that had it locked may have finished it in between.
+            return is_finished(folder)
 
-        if not on_chief(is_finished):
+        if not on_chief(is_done):
             return run(recipe, folder)
     if is_chief():
         print(f"{folder} already holds this run, finished; give another --run-dir to train again")
