@@ -108,19 +108,17 @@ class Killed(BaseException):
     """As if the process had ended here."""
 
 
-@pytest.mark.parametrize(
-    ("owner", "name"), [(EvaluateAndSave, "_report"), (common_training, "remove_checkpoints")]
-)
-def test_a_kill_between_two_of_the_last_files(training, monkeypatch, owner, name):
-    """Between history and checkpoint, and between metrics and the end of the checkpoints."""
+def test_kills_between_two_of_the_last_files(training, monkeypatch):
+    """Between history and checkpoint, then between metrics and the end of the checkpoints."""
 
     def kill(self, *_):
         if getattr(self, "step", 9) == 9:
             raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(owner, name, kill)
-        train.main(training.command())
+    for owner, name in ((EvaluateAndSave, "_report"), (common_training, "remove_checkpoints")):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(owner, name, kill)
+            train.main(training.command())
     training.go_on()
 
 
