@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
+from keras_mnv2.deployment.onnx.folding import fold_normalizations
+
 # The first in which Resize takes the sizes of some axes only.
 OPSET = 18
 BATCH = "batch"
@@ -18,13 +20,16 @@ def tidy(model: onnx.ModelProto) -> None:
     - Every open dimension of inputs and outputs is called "batch".
     - Resize gets the size of its output: tf2onnx gives factors, by which rounding makes 96 pixels
       out of 97.
-    - Reshape gets a constant shape, with -1 for the batch, in place of one computed at run time.
+    - Reshape gets a constant shape, with -1 for the batch, in place of one computed at run time;
+      where it changes nothing, as behind maps of one pixel, it is left out.
+    - Batch normalizations are folded into the convolutions before them.
     - What then has no use is removed.
     """
     # One after the other: shapes behind a Resize are wrong until it is mended.
     for node in [node for node in model.graph.node if node.op_type == "Resize"]:
         _resize_to_size(node, model.graph, _shapes(model))
     _fix_reshapes(model)
+    fold_normalizations(model.graph)
     _remove_unused(model.graph)
     used = {node.domain or "" for node in model.graph.node}
     kept = [entry for entry in model.opset_import if entry.domain in used]
@@ -66,15 +71,23 @@ def _resize_to_size(
 def _fix_reshapes(model: onnx.ModelProto) -> None:
     graph, shapes = model.graph, _shapes(model)
     constants = {tensor.name for tensor in graph.initializer}
-    for node in graph.node:
+    results = {value.name for value in graph.output}
+    same: dict[str, str] = {}
+    for node in [*graph.node]:
+        # Nodes are in order of execution: what comes before this one is decided.
+        node.input[:] = [same.get(name, name) for name in node.input]
         shape = shapes.get(node.output[0], [])
-        if node.op_type != "Reshape" or node.input[1] in constants or shape.count(None) != 1:
+        if node.op_type != "Reshape" or shape.count(None) != 1:
             continue
-        name = f"{node.name}_shape"
-        fixed = [-1 if side is None else side for side in shape]
-        tensor = helper.make_tensor(name, onnx.TensorProto.INT64, [len(fixed)], fixed)
-        graph.initializer.append(tensor)
-        node.input[1] = name
+        if shape == shapes.get(node.input[0]) and node.output[0] not in results:
+            same[node.output[0]] = node.input[0]
+            graph.node.remove(node)
+        elif node.input[1] not in constants:
+            name = f"{node.name}_shape"
+            fixed = [-1 if side is None else side for side in shape]
+            tensor = helper.make_tensor(name, onnx.TensorProto.INT64, [len(fixed)], fixed)
+            graph.initializer.append(tensor)
+            node.input[1] = name
 
 
 def _remove_unused(graph: onnx.GraphProto) -> None:

@@ -109,7 +109,6 @@ _ONNX_SEGMENTER = {
     "Clip": 34,
     "Relu": 6,
     "ReduceMean": 1,
-    "Reshape": 2,
     "Resize": 2,
     "Concat": 1,
 }
@@ -117,11 +116,9 @@ _ONNX_DETECTOR = {
     **_ONNX_BACKBONE,
     "Conv": 88,
     "Clip": 59,
-    "Reshape": 30,
+    "Reshape": 12,
     "Concat": 2,
     "Transpose": 9,
-    # A map of one pixel hides a normalization from tf2onnx.
-    "BatchNormalization": 9,
 }
 # Of float32 images; convolutions hold their normalization, dilation and padding, and of the
 # network's shapes none is computed.
