@@ -126,13 +126,11 @@ def _multi_worker(environment: Mapping[str, str]) -> tf.distribute.Strategy:
         for i, address in enumerate(addresses)
         if (job, i) != (task["type"], task["index"])
     ]
-    if others:
-        print(
-            f"{task['type']} {task['index']}: waiting for {', '.join(others)} (Ctrl-C ends that)",
-            flush=True,
-        )
     try:
         with left_to_the_system():
+            if others:
+                told = f"waiting for {', '.join(others)} (Ctrl-C ends that)"
+                print(f"{task['type']} {task['index']}: {told}", flush=True)
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         raise ValueError(
