@@ -14,7 +14,7 @@ from tasks.classification.augmentation import (
 from tasks.classification.recipes import ClassificationRecipe
 from tasks.common.chance import apply_if, coin
 from tasks.common.images import decode, decode_window, decoded_size, whole_grey_levels
-from tasks.common.pipeline import WHOLE, map_on_all_cores, seeded_examples
+from tasks.common.pipeline import WHOLE, map_on_all_cores, training_batches
 from tasks.datasets.classification_source import ClassificationSource, open_classification_source
 
 # Fields of the recipe with the paths of a class_directory.
@@ -82,12 +82,7 @@ def training_dataset(
             else (images, labels, tf.linalg.matvec(labels, weights))
         )
 
-    examples = seeded_examples(source, recipe, first_step, context)
-    examples = map_on_all_cores(examples, prepare)
-    batches = examples.batch(
-        context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True
-    )
-    return map_on_all_cores(batches, finish).prefetch(tf.data.AUTOTUNE)
+    return training_batches(source, recipe, prepare, first_step, context, finish)
 
 
 def random_view(encoded: tf.Tensor, recipe: ClassificationRecipe, seed: tf.Tensor) -> tf.Tensor:

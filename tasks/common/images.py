@@ -133,20 +133,6 @@ def decoded_size(encoded: tf.Tensor) -> tf.Tensor:
     )
 
 
-def decode_file(path: tf.Tensor) -> tf.Tensor:
-    """`read_rgb` for `tf.data`: path (scalar string) -> uint8 [height, width, 3].
-
-    For a plain list of image files; the data sets of `tasks` hold encoded images, see `decode`.
-    """
-
-    def read(name: bytes | np.ndarray) -> np.ndarray:
-        # Bytes in a pipeline, an array without axes when executed eagerly.
-        return read_rgb(os.fsdecode(np.asarray(name).item()))
-
-    image = tf.numpy_function(read, [path], tf.uint8)
-    return tf.ensure_shape(image, [None, None, 3])
-
-
 def _read_bytes(path: str | os.PathLike) -> bytes:
     try:
         with open(path, "rb") as file:

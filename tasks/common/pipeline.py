@@ -7,11 +7,46 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tasks.common.data_service import from_data_service
 from tasks.common.recipe import TrainingRecipe
 from tasks.datasets.source import Source
 
 # The input pipeline of a training that has one only.
 WHOLE = tf.distribute.InputContext()
+# Epochs that no training sees the end of.
+_ENDLESS = 2**62
+
+
+def training_batches(
+    source: Source,
+    recipe: TrainingRecipe,
+    prepare: Callable,
+    first_step: int = 0,
+    context: tf.distribute.InputContext = WHOLE,
+    finish: Callable | None = None,
+) -> tf.data.Dataset:
+    """Endless batches for one replica, of examples that are decoded and augmented on all cores.
+
+    With the recipe's `data_service` its workers do that, and all input pipelines take from the one
+    stream that they make.
+
+    Args:
+        source: opened data set.
+        recipe: decides order, batch size and who prepares.
+        prepare: from an example and its seed to what is batched.
+        first_step: see `seeded_examples`.
+        context: see there.
+        finish: from the parts of a batch to the batch; as it is by default.
+    """
+    share = WHOLE if recipe.data_service else context
+    examples = map_on_all_cores(seeded_examples(source, recipe, first_step, share), prepare)
+    size = context.get_per_replica_batch_size(recipe.batch_size)
+    batches = examples.batch(size, drop_remainder=True)
+    if finish:
+        batches = map_on_all_cores(batches, finish)
+    if recipe.data_service:
+        batches = from_data_service(batches, recipe.data_service, f"{recipe} {first_step}")
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def seeded_examples(
@@ -49,24 +84,25 @@ def seeded_examples(
         in_file_order = in_file_order.cache()
     buffer = min(recipe.shuffle_buffer, num_examples)
 
+    # Every how many-th example of the training this pipeline reads, and which is the first.
+    stride, offset = (pipelines, pipeline) if has_own_part else (1, 0)
+
     def shuffled(epoch: tf.Tensor) -> tf.data.Dataset:
         # Of this function's graph alone: TensorFlow would ask whether a tensor is 0 if it were 0.
         tf.compat.v1.set_random_seed(1)
         seed = recipe.seed + epoch
-        return in_file_order.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-
-    first_number = first_step * recipe.batch_size
-    first_here = first_number // pipelines if has_own_part else first_number
-    first_epoch, seen = divmod(first_here, num_examples)
-    examples = tf.data.Dataset.counter(first_epoch).flat_map(shuffled).skip(seen)
+        examples = in_file_order.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+        numbers = tf.data.Dataset.range(epoch * num_examples, (epoch + 1) * num_examples)
+        return tf.data.Dataset.zip(examples, numbers.map(pair))
 
     def pair(number: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.stack([tf.cast(recipe.seed, tf.int64), number]), tf.int32)
+        seed = tf.constant(recipe.seed, tf.int64)
+        return tf.cast(tf.stack([seed, stride * number + offset]), tf.int32)
 
-    seeds = tf.data.Dataset.counter(first_number).map(pair)
-    if has_own_part:
-        return tf.data.Dataset.zip(examples, seeds.shard(pipelines, pipeline))
-    return tf.data.Dataset.zip(examples, seeds).shard(pipelines, pipeline)
+    first_epoch, seen = divmod(first_step * recipe.batch_size // stride, num_examples)
+    # No `counter`, which a data service cannot share out: each of its workers would count alone.
+    examples = tf.data.Dataset.range(first_epoch, _ENDLESS).flat_map(shuffled).skip(seen)
+    return examples if has_own_part else examples.shard(pipelines, pipeline)
 
 
 def map_on_all_cores(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from tasks.common.command_line import option
 
@@ -23,6 +24,12 @@ class TrainingRecipe:
     cache: bool = option(False, "keep the encoded images in memory")
     shard_files: bool = option(
         False, "of n workers, each reads an n-th of the files, where all read all of them otherwise"
+    )
+    data_service: str | None = option(
+        None,
+        "grpc://HOST:PORT of a tf.data service whose workers prepare the training batches, see "
+        "scripts/data_service.py; order and augmentation then differ from run to run",
+        decides=False,
     )
     evaluation_batch_size: int = option(32, "images a step of evaluation")
 
@@ -127,10 +134,23 @@ class TrainingRecipe:
             self, "warmup_steps", self.warmup_steps < self.train_steps, "fewer than train_steps"
         )
         self._check_steps_per_execution()
+        self._check_data_service()
         if self.init_weights and self.backbone_weights:
             raise ValueError("give either init_weights or backbone_weights, not both")
         if self.zero_init_residual and (self.init_weights or self.backbone_weights):
             raise ValueError("zero_init_residual is for training without initial weights")
+
+    def _check_data_service(self) -> None:
+        if self.data_service is None:
+            return
+        is_address = re.fullmatch(r"grpc://[^\s/]+:\d+", self.data_service)
+        require(self, "data_service", is_address, "an address such as grpc://host0:5050, or none")
+        for name, reason in (
+            ("deterministic", "what comes when depends on the pace of the service's workers"),
+            ("shard_files", "the service reads the data, and gives each example to one worker"),
+        ):
+            if getattr(self, name):
+                raise ValueError(f"{name} does not go with data_service: {reason}; leave one out")
 
     def _check_steps_per_execution(self) -> None:
         """What happens at a certain step can only happen where Python is in between."""

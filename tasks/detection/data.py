@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_mnv2.detection import encode_targets
 from tasks.common.color import photometric_distortion
 from tasks.common.images import decode, decode_window, decoded_size, whole_grey_levels
-from tasks.common.pipeline import WHOLE, map_on_all_cores, seeded_examples
+from tasks.common.pipeline import WHOLE, map_on_all_cores, seeded_examples, training_batches
 from tasks.datasets.category_selection import select_categories
 from tasks.datasets.detection_source import DetectionSource, open_detection_source
 from tasks.detection.augmentation import (
@@ -71,33 +71,25 @@ def training_dataset(
         Dataset of (images uint8 [batch, height, width, 3], targets as `encode_targets` gives
         them, with a leading batch axis).
     """
-    examples = augmented_examples(source, recipe, first_step, context)
 
-    def encode(example: dict[str, tf.Tensor]):
+    def prepare(example: dict[str, tf.Tensor], seed: tf.Tensor):
+        augmented = augment(example, recipe, seed)
         targets = encode_targets(
-            tf.constant(anchors), example["boxes"], example["labels"], example["is_crowd"]
+            tf.constant(anchors), *(augmented[name] for name in ("boxes", "labels", "is_crowd"))
         )
-        return example["image"], targets
+        return augmented["image"], targets
 
-    dataset = map_on_all_cores(examples, encode)
-    return dataset.batch(
-        context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True
-    ).prefetch(tf.data.AUTOTUNE)
+    return training_batches(source, recipe, prepare, first_step, context)
 
 
-def augmented_examples(
-    source: DetectionSource,
-    recipe: DetectionRecipe,
-    first_step: int = 0,
-    context: tf.distribute.InputContext = WHOLE,
-) -> tf.data.Dataset:
+def augmented_examples(source: DetectionSource, recipe: DetectionRecipe) -> tf.data.Dataset:
     """Endless shuffled examples, augmented and resized, before targets are encoded.
 
     Returns:
         Dataset of dicts: image uint8 [height, width, 3], boxes float32 [n, 4], labels int32 [n],
         is_crowd bool [n].
     """
-    examples = seeded_examples(source, recipe, first_step, context)
+    examples = seeded_examples(source, recipe)
     return map_on_all_cores(examples, lambda example, seed: augment(example, recipe, seed))
 
 

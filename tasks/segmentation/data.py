@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tasks.common.color import photometric_distortion
 from tasks.common.images import decode
-from tasks.common.pipeline import WHOLE, map_on_all_cores, seeded_examples
+from tasks.common.pipeline import WHOLE, map_on_all_cores, training_batches
 from tasks.datasets.masks import VOID, decode_mask
 from tasks.datasets.segmentation_source import SegmentationSource, open_segmentation_source
 from tasks.segmentation.augmentation import random_crop, random_flip, random_scale
@@ -64,11 +64,7 @@ def training_dataset(
     def prepare(example: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augment(decode(example["image"]), decode_mask(example["mask"]), recipe, seed)
 
-    examples = seeded_examples(source, recipe, first_step, context)
-    examples = map_on_all_cores(examples, prepare)
-    return examples.batch(
-        context.get_per_replica_batch_size(recipe.batch_size), drop_remainder=True
-    ).prefetch(tf.data.AUTOTUNE)
+    return training_batches(source, recipe, prepare, first_step, context)
 
 
 def augment(

@@ -14,7 +14,6 @@ from PIL import Image
 from tasks.common.images import (
     ImageError,
     decode,
-    decode_file,
     decode_window,
     decoded_size,
     encode_png,
@@ -63,12 +62,11 @@ def png(bit_depth, colour_type, rows, height, width):
 
 
 def assert_upright(path, expected, tolerance=0):
-    """All four ways of reading a file agree on the picture."""
+    """All three ways of reading a file agree on the picture."""
     pixels = read_rgb(path)
     assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).max() <= tolerance
     np.testing.assert_array_equal(decode(tf.constant(encode_upright(path))), pixels)
-    np.testing.assert_array_equal(decode_file(tf.constant(str(path))), pixels)
     info = inspect(path)
     assert (info.height, info.width) == expected.shape[:2]
 
@@ -194,8 +192,6 @@ def refusal(path):
         messages.add(str(caught.value))
     (message,) = messages
     assert str(path) in message
-    with pytest.raises(tf.errors.OpError, match=path.name):
-        list(tf.data.Dataset.from_tensors(str(path)).map(decode_file))
     return message
 
 
@@ -273,13 +269,6 @@ def test_decode_agrees_with_pillow_on_photographs(reference):
     for path in sorted((reference / "data/coco_mini/val2017").glob("*.jpg"))[:10]:
         assert encode_upright(path) == path.read_bytes()
         np.testing.assert_array_equal(decode(tf.io.read_file(str(path))), read_rgb(path))
-
-
-def test_decode_file_in_a_pipeline(tmp_path):
-    paths = [str(save(tmp_path / f"{n}.png", picture(8 + n, 9))) for n in range(3)]
-    images = tf.data.Dataset.from_tensor_slices(paths).map(decode_file)
-    assert images.element_spec == tf.TensorSpec([None, None, 3], tf.uint8)
-    assert [tuple(image.shape) for image in images] == [(8, 9, 3), (9, 9, 3), (10, 9, 3)]
 
 
 @pytest.mark.parametrize("kind", ["grey.jpg", "rgb.jpg", "subsampled.jpg", "rgb.png", "grey.png"])
