@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from keras_mnv2.deployment.agreement import agreement
 from keras_mnv2.deployment.description import Description
-from keras_mnv2.deployment.verification import agreement
 
 # Coordinates of boxes, and scores, that count as equal.
 EQUAL = 1e-4

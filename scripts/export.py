@@ -34,7 +34,10 @@ from keras_mnv2.deployment.programs import Program  # noqa: E402
 from keras_mnv2.deployment.quantization.representative import evenly_spread  # noqa: E402
 from keras_mnv2.deployment.running import load  # noqa: E402
 from keras_mnv2.deployment.staging import Export, check_names  # noqa: E402
-from keras_mnv2.deployment.verification import made_up_images  # noqa: E402
+from keras_mnv2.deployment.telling import (
+    made_up_images,  # noqa: E402
+    with_telling_ones,  # noqa: E402
+)
 from tasks.common.console import exit_on_bad_input  # noqa: E402
 from tasks.common.export import TaskExport, read_pictures, spread  # noqa: E402
 from tasks.common.picture_files import readable_pictures  # noqa: E402
@@ -116,7 +119,7 @@ class Compared(NamedTuple):
     """Images on which file and Keras model are compared, uint8 [B, height, width, 3].
 
     Attributes:
-        images: some of what the user gave.
+        images: some of what the user gave, or made-up ones.
         kind: what they are, for people.
     """
 
@@ -129,18 +132,23 @@ def compared_images(
 ) -> Compared:
     """The pictures that the options name, else images of the calibration, else made-up ones.
 
+    Made-up ones follow where the answers for the others hardly differ.
+
     Raises:
         ValueError: if a detector finds nothing in any of them, or there is no picture.
     """
     if task.arguments.compare_images:
         paths = readable_pictures(task.arguments.compare_images)
         images = list(task.images(read_pictures(paths, _SEARCHED)))
-        return Compared(telling_images(program, images, "pictures"), "pictures")
-    if calibration:
-        kind = "calibration images"
-        return Compared(telling_images(program, calibration, kind), kind)
-    images, kind = made_up_images(program), "made-up pictures"
-    return Compared(telling_images(program, np.split(images, len(images)), kind), kind)
+        kind = "pictures"
+    elif calibration:
+        images, kind = calibration, "calibration images"
+    else:
+        images, kind = made_up_images(program), "made-up pictures"
+        return Compared(telling_images(program, np.split(images, len(images)), kind), kind)
+    given = telling_images(program, images, kind)
+    images = with_telling_ones(program, given)
+    return Compared(images, kind if len(images) == len(given) else f"{kind} and made-up pictures")
 
 
 def telling_images(program: Program, images: Sequence[np.ndarray], kind: str) -> np.ndarray:
@@ -255,8 +263,8 @@ def report(export: Export, program: Program, compared: Compared, accuracy: dict)
     )
     if not export.is_telling:
         print(
-            "  which proves nothing: the model's own answers for different images agree as well "
-            "(was it never trained?); scripts/compare_exported.py compares them on your pictures"
+            "  which proves nothing: the model's own answers for different images agree as well, "
+            "also for made-up ones (was it never trained?)"
         )
     expected, found = program.predict(images), load(path)(images)
     for name in [name for name in _COMPARABLE if name in expected]:

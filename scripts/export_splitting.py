@@ -8,7 +8,7 @@ import numpy as np
 from keras_mnv2.complexity import count
 from keras_mnv2.deployment.classifiers import taking_rgb
 from keras_mnv2.deployment.expansion import splitting
-from keras_mnv2.deployment.verification import sample_images
+from keras_mnv2.deployment.sample_pictures import sample_images
 from tasks.common.export import TaskExport
 
 

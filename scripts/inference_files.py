@@ -31,7 +31,7 @@ from keras_mnv2.deployment.programs import (  # noqa: E402
     detection_program,
     segmentation_program,
 )
-from keras_mnv2.deployment.verification import sample_images  # noqa: E402
+from keras_mnv2.deployment.sample_pictures import sample_images  # noqa: E402
 from keras_mnv2.weights.download import sha256  # noqa: E402
 from tasks.common.console import exit_on_bad_input  # noqa: E402
 from tasks.common.trained import load_model  # noqa: E402

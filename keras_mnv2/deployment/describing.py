@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_mnv2.deployment.description import DeploymentError, sidecar_path
 from keras_mnv2.deployment.running import DeployedModel, load
-from keras_mnv2.deployment.verification import sample_images
+from keras_mnv2.deployment.sample_pictures import sample_images
 from keras_mnv2.weights.download import temporary_beside
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -413,7 +414,9 @@ class FindsBrightness:
     """Stands for a program of a detector that sees only bright images."""
 
     def __init__(self, threshold, postprocessing="nms"):
-        self.description = SimpleNamespace(postprocessing=postprocessing, score_threshold=threshold)
+        self.description = SimpleNamespace(
+            task="detection", postprocessing=postprocessing, score_threshold=threshold
+        )
 
     def predict(self, image):
         return {"num_detections": np.int32([image.max() > self.description.score_threshold])}
@@ -455,6 +458,23 @@ def test_a_file_is_compared_on_pictures_that_the_user_names(folder, photos, monk
     assert export.compared_images(task, FindsBrightness(40), calibration).images.max() == 255
     with pytest.raises(ValueError, match=r"any of the 2 made-up pictures, .*\(--compare-images\)"):
         export.compared_images(task, FindsBrightness(40), None)
+
+
+def test_pictures_of_background_alone_are_followed_by_made_up_ones(folder, photos):
+    task = task_of("segmenter.keras --format onnx --compare-images photos")
+
+    def network(images, training):
+        # The pictures are grey, and those made up are not.
+        return 20 * (images - tf.reduce_mean(images, -1, keepdims=True))[..., :2] - (0.0, 9.0)
+
+    def finish(logits):
+        return {"class_map": tf.cast(tf.argmax(logits, -1), tf.uint8)}
+
+    program = dataclasses.replace(task.program(), network=network, finish=finish)
+    images, kind = export.compared_images(task, program, None)
+    assert kind == "pictures and made-up pictures" and images.shape == (6, 65, 65, 3)
+    found = program.predict(images)["class_map"]
+    assert not found[:4].any() and found[4:].any()
 
 
 def test_help_shows_the_options_of_the_task(folder, capsys):

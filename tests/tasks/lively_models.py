@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_mnv2.deployment.verification import sample_images
+from keras_mnv2.deployment.sample_pictures import sample_images
 from tasks.common.trained import load_model
 
 

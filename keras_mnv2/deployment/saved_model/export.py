@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_mnv2.deployment.agreement import agreement
 from keras_mnv2.deployment.description import DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.float_files import float_description
 from keras_mnv2.deployment.programs import Program
+from keras_mnv2.deployment.sample_pictures import sample_images
 from keras_mnv2.deployment.saved_model.description_file import write_description
 from keras_mnv2.deployment.saved_model.running import IMAGES_SIGNATURE, SavedModelRunner
 from keras_mnv2.deployment.staging import Export, staged
-from keras_mnv2.deployment.verification import agreement, sample_images, verify
+from keras_mnv2.deployment.telling import made_up_images
+from keras_mnv2.deployment.verification import verify
 
 ENCODED_SIGNATURE = "serving_encoded"
 ENCODED_INPUT = "encoded"
@@ -59,6 +62,8 @@ def export_saved_model(
             is then written.
     """
     description = float_description(program, "saved_model", input_dtype)
+    if images is None:
+        images = made_up_images(program)
     with staged(folder, description) as temporary:
         module, signatures = _served(program, input_dtype, decoder)
         tf.saved_model.save(module, str(temporary), signatures=signatures)
@@ -66,7 +71,7 @@ def export_saved_model(
         run = SavedModelRunner(temporary)
         reached = verify(program, run, description, images, min_agreement)
         if decoder is not None:
-            _verify_decoder(program, run, decoder)
+            _verify_decoder(program, run, decoder, images[:2])
     return Export(Path(folder), description, *reached)
 
 
@@ -97,11 +102,20 @@ def _served(
     return module, signatures
 
 
-def _verify_decoder(program: Program, run: SavedModelRunner, decoder: Decoder) -> None:
-    """Raises DeploymentError unless encoded pictures give what their decoded images give."""
+def _verify_decoder(
+    program: Program, run: SavedModelRunner, decoder: Decoder, images: np.ndarray
+) -> None:
+    """Raises DeploymentError unless encoded pictures give what their decoded images give.
+
+    Args:
+        program: that was exported.
+        run: the SavedModel.
+        decoder: that its signature contains.
+        images: uint8 [B, height, width, 3] to be encoded, besides made-up ones.
+    """
     height, width = program.description.input_size
     # Another size than the network's, so that there is something to resize.
-    pictures = sample_images((height + 7, 2 * width + 5))
+    pictures = [*sample_images((height + 7, 2 * width + 5)), *images]
     encoded = tf.stack([tf.io.encode_png(picture) for picture in pictures])
     images, more = zip(*(decoder(picture) for picture in encoded), strict=True)
     expected = program.predict(tf.stack(images).numpy())

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tiny_programs import make_program, random_images
 
+from keras_mnv2.deployment.agreement import agreement
 from keras_mnv2.deployment.checksum import NO_CHECKSUM, with_checksum
 from keras_mnv2.deployment.description import (
     DESCRIPTION_FILE,
@@ -17,8 +18,9 @@ from keras_mnv2.deployment.description import (
     sidecar_path,
 )
 from keras_mnv2.deployment.programs import Program
+from keras_mnv2.deployment.sample_pictures import sample_images
 from keras_mnv2.deployment.staging import staged
-from keras_mnv2.deployment.verification import agreement, sample_images, verify
+from keras_mnv2.deployment.verification import verify
 
 ANY = Description(task="classification", format="litert", input_size=(8, 8), outputs={})
 

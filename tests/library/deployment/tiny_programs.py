@@ -6,13 +6,13 @@ import keras
 import numpy as np
 
 from keras_mnv2 import DeepLabV3, MobileNetV2, SSDLite
+from keras_mnv2.deployment.agreement import agreement
 from keras_mnv2.deployment.programs import (
     Program,
     classification_program,
     detection_program,
     segmentation_program,
 )
-from keras_mnv2.deployment.verification import agreement
 
 CLASSES = ("ape", "cat", "dog")
 CATEGORY_IDS = (5, 7, 9)

@@ -31,7 +31,7 @@ from keras_mnv2.deployment.litert.export import check_operators, export_litert
 from keras_mnv2.deployment.litert.file import operators, parse, read_description, with_description
 from keras_mnv2.deployment.programs import classification_program, detection_program
 from keras_mnv2.deployment.running import load
-from keras_mnv2.deployment.verification import sample_images
+from keras_mnv2.deployment.sample_pictures import sample_images
 
 litert = pytest.importorskip(
     "ai_edge_litert.interpreter", reason="the runtime is absent: pip install ai-edge-litert"

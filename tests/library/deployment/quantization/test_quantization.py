@@ -10,6 +10,7 @@ from golden_operators import LITERT, LITERT_INT8
 from tensorflow.lite.python import schema_py_generated as schema
 from tiny_programs import make_program, random_images
 
+from keras_mnv2.deployment.agreement import agreement
 from keras_mnv2.deployment.description import DeploymentError
 from keras_mnv2.deployment.litert.file import pack, parse
 from keras_mnv2.deployment.litert.tensors import CONVOLUTIONS, operations
@@ -22,7 +23,7 @@ from keras_mnv2.deployment.quantization.layer_report import (
     layer_errors,
 )
 from keras_mnv2.deployment.quantization.quantize import Quantized, quantize
-from keras_mnv2.deployment.verification import agreement, sample_images
+from keras_mnv2.deployment.sample_pictures import sample_images
 
 pytest.importorskip(
     "ai_edge_litert.interpreter", reason="the runtime is absent: pip install ai-edge-litert"
