@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_mnv2.deployment.checksum import check_checksum, require_checksum
-from keras_mnv2.deployment.description import (
-    DESCRIPTION_FILE,
-    DeploymentError,
-    Description,
-    sidecar_path,
-)
+from keras_mnv2.deployment.description import DeploymentError, Description, sidecar_path
+from keras_mnv2.deployment.saved_model.description_file import foreign_entries, read_description
 
 if TYPE_CHECKING:
     from keras_mnv2.deployment.quantization.quantize import Quantized
@@ -63,7 +59,7 @@ def staged(path: str | os.PathLike, description: Description) -> Iterator[Path]:
 
     Raises:
         DeploymentError: (a ValueError) if `path` or its description cannot be written, or has a
-            name that `check_names` refuses.
+            name that `check_names` refuses; also for an OSError of who writes the export.
     """
     path = Path(path)
     text = description.to_json()
@@ -76,8 +72,8 @@ def staged(path: str | os.PathLike, description: Description) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=".export_", dir=path.parent))
             tidying.callback(shutil.rmtree, folder, ignore_errors=True)
-        yield folder / path.name
         with _named_errors(path):
+            yield folder / path.name
             (folder / sidecar_path(path).name).write_text(text)
             _place(folder, path)
 
@@ -95,7 +91,8 @@ def check_names(path: str | os.PathLike, file_format: str) -> None:
 
     Raises:
         DeploymentError: (a ValueError) if a file of this format has another ending, or if the
-            export or its description would replace what is no export, or a damaged one.
+            export or its description would replace what is no export, a damaged one, or a folder
+            in which there is anything else.
     """
     path = Path(path)
     ending = _ENDINGS.get(file_format, "")
@@ -107,9 +104,10 @@ def check_names(path: str | os.PathLike, file_format: str) -> None:
             raise DeploymentError(f"{path} cannot be written: {parent} is no folder")
     is_folder = file_format == "saved_model"
     if path.is_dir():
-        if not (is_folder and _is_replaceable(path)):
-            wanted = "a folder that is empty or an earlier export" if is_folder else "a file"
-            raise DeploymentError(f"{path} is a folder already, expected is a new name or {wanted}")
+        if not is_folder:
+            raise DeploymentError(f"{path} is a folder already, expected is a new name or a file")
+        if any(path.iterdir()):
+            _check_replaceable(path)
     elif os.path.lexists(path) and (is_folder or not _is_export(path)):
         raise DeploymentError(
             f"{path} is there already and is no export that this one could replace (or a damaged "
@@ -160,6 +158,17 @@ def _is_export(file: Path) -> bool:
     return True
 
 
-def _is_replaceable(folder: Path) -> bool:
-    # A SavedModel of somebody else has no description inside.
-    return (folder / DESCRIPTION_FILE).is_file() or not any(folder.iterdir())
+def _check_replaceable(folder: Path) -> None:
+    """Raises DeploymentError unless a folder is an undamaged export, and holds nothing else."""
+    try:
+        read_description(folder)
+    except DeploymentError as error:
+        raise DeploymentError(
+            f"{folder} is a folder already and is no export that this one could replace (or a "
+            f"damaged one): choose another output name, or move it away ({error})"
+        ) from error
+    if foreign := foreign_entries(folder):
+        raise DeploymentError(
+            f"{folder} is a folder already, and besides an earlier export it holds "
+            f"{', '.join(foreign)}: choose another output name, or move these away"
+        )

@@ -55,10 +55,23 @@ def read_description(folder: Path) -> Description:
         raise DeploymentError(f"{folder}: {error}") from error
 
 
+def foreign_entries(folder: Path) -> list[str]:
+    """What lies in the folder of an undamaged SavedModel and is no part of it, sorted."""
+    # Its own files are those that the checksum covers, and the description.
+    own = {*_covered(folder), folder / DESCRIPTION_FILE}
+    folders = {folder / "assets", folder / "variables", (folder / DESCRIPTION_FILE).parent}
+    entries = set(folder.rglob("*")) - own - {entry for entry in folders if entry.is_dir()}
+    return sorted(entry.relative_to(folder).as_posix() for entry in entries)
+
+
 def _digests(folder: Path) -> bytes:
     """The SHA-256 of each file of the SavedModel itself, with its name."""
     lines = [
         f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-        for path in sorted([*folder.glob("*.pb"), *folder.glob("variables/*")])
+        for path in _covered(folder)
     ]
     return "".join(lines).encode()
+
+
+def _covered(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.pb"), *folder.glob("variables/*")])

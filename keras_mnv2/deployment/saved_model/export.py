@@ -66,7 +66,10 @@ def export_saved_model(
         images = made_up_images(program)
     with staged(folder, description) as temporary:
         module, signatures = _served(program, input_dtype, decoder)
-        tf.saved_model.save(module, str(temporary), signatures=signatures)
+        try:
+            tf.saved_model.save(module, str(temporary), signatures=signatures)
+        except tf.errors.OpError as error:  # which TensorFlow raises of a full disk, too
+            raise OSError(error.message) from error
         write_description(temporary, description)
         run = SavedModelRunner(temporary)
         reached = verify(program, run, description, images, min_agreement)

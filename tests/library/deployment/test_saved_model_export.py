@@ -163,6 +163,18 @@ def test_a_failed_export_leaves_nothing(kind, options, message, programs, tmp_pa
     assert [path for path in tmp_path.rglob("*") if path.name != "out"] == []
 
 
+def test_a_disk_that_is_full_for_tensorflow_is_named(programs, tmp_path, monkeypatch):
+    def save(module, path, signatures):
+        (tmp_path / "out" / path).mkdir()
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    full = "out/saved cannot be written: No space left on device$"
+    with pytest.raises(DeploymentError, match=full):
+        export_saved_model(programs["classification"], tmp_path / "out" / "saved")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_an_earlier_export_is_replaced(folder, programs, tmp_path):
     target = tmp_path / "mine"
     target.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 
 import pytest
@@ -14,6 +15,7 @@ from keras_mnv2.deployment.description import (
     Description,
     sidecar_path,
 )
+from keras_mnv2.deployment.saved_model.description_file import write_description
 from keras_mnv2.deployment.staging import staged
 
 FILE = Description(task="classification", format="litert", input_size=(8, 8), outputs={})
@@ -23,9 +25,11 @@ FOLDER = dataclasses.replace(FILE, format="saved_model")
 def write(path, description, content):
     with staged(path, description) as temporary:
         if description.format == "saved_model":
-            temporary = temporary / DESCRIPTION_FILE
-            temporary.parent.mkdir(parents=True)
-        temporary.write_bytes(export_of(content))
+            temporary.mkdir()
+            (temporary / "saved_model.pb").write_text(content)
+            write_description(temporary, description)
+        else:
+            temporary.write_bytes(export_of(content))
 
 
 def export_of(words):
@@ -135,3 +139,41 @@ def test_export_and_description_get_their_names_both_or_none(
     assert failed and content_of(tmp_path) == before
     write(path, description, "second")
     assert Description.from_json(sidecar_path(path).read_text()) == description
+
+
+def test_a_folder_replaces_undamaged_exports_alone(tmp_path):
+    path = tmp_path / "served"
+    for content in ("first", "second"):
+        write(path, FOLDER, content)
+        assert (path / "saved_model.pb").read_text() == content
+    (path / "assets").mkdir()  # as TensorFlow leaves it
+    write(path, FOLDER, "third")
+    (path / "saved_model.pb").write_text("thirt")
+    before = content_of(tmp_path)
+    refused(path, FOLDER, r"served is a folder already and is no export .* is damaged")
+    assert content_of(tmp_path) == before
+    (path / DESCRIPTION_FILE).unlink()
+    refused(path, FOLDER, "served is a folder already and is no export .* did not export")
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "assets/labels.txt", "assets.extra/warmup", "photos/cat.jpg"]
+)
+def test_what_somebody_put_into_an_export_is_kept(tmp_path, name):
+    path = tmp_path / "served"
+    write(path, FOLDER, "first")
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_text("mine")
+    before = content_of(tmp_path)
+    refused(path, FOLDER, rf"besides an earlier export it holds .*{name}: .* move these away")
+    assert content_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("description", [FILE, FOLDER], ids=["file", "folder"])
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, description):
+    path = tmp_path / "new" / "model.tflite"
+    full = r"new/model\.tflite cannot be written: No space left on device$"
+    with pytest.raises(DeploymentError, match=full), staged(path, description) as temporary:
+        temporary.parent.joinpath("half").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert content_of(tmp_path) == {}

@@ -12,7 +12,6 @@ from tiny_programs import make_program, random_images
 from keras_mnv2.deployment.agreement import agreement
 from keras_mnv2.deployment.checksum import NO_CHECKSUM, with_checksum
 from keras_mnv2.deployment.description import (
-    DESCRIPTION_FILE,
     DeploymentError,
     Description,
     sidecar_path,
@@ -189,25 +188,12 @@ def test_files_appear_whole_with_their_description(tmp_path):
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, path.name + ".json"]
 
 
-def test_folders_replace_exports_only(tmp_path):
+def test_a_folder_takes_no_name_of_others(tmp_path):
     description = dataclasses.replace(ANY, format="saved_model")
-    folder = tmp_path / "served"
-    for number in range(2):
-        with staged(folder, description) as temporary:
-            temporary.mkdir()
-            (temporary / "saved_model.pb").write_text(str(number))
-            (temporary / DESCRIPTION_FILE).parent.mkdir()
-            (temporary / DESCRIPTION_FILE).write_text(description.to_json())
-        assert (folder / "saved_model.pb").read_text() == str(number)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
     (tmp_path / "a.tflite").mkdir()
     for path, kind in ((tmp_path / "photos", description), (tmp_path / "a.tflite", ANY)):
         with pytest.raises(DeploymentError, match="is a folder already"), staged(path, kind):
             pytest.fail("must not begin")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "a.tflite",
-        "photos",
-        "served",
-        "served.json",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tflite", "photos"]
