@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-_BYTES_PER_VALUE = 4  # float32
+FLOAT32_BYTES = 4
 
 # A runtime computes these into the memory of an operand that nothing reads afterwards, or as the
 # last step of the convolution before them.
@@ -85,7 +85,7 @@ def live_bytes(calls: Sequence[Call], outputs: Iterable[Any]) -> dict[str, int]:
 
 def activation_bytes(x) -> int:
     """Memory of the tensor `x` as float32."""
-    return _BYTES_PER_VALUE * math.prod(x.shape)
+    return FLOAT32_BYTES * math.prod(x.shape)
 
 
 def _shared(layer, operands: list[_Buffer], size: int, step: int) -> _Buffer | None:

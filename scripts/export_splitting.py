@@ -5,11 +5,15 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from keras_mnv2.activation_memory import FLOAT32_BYTES
 from keras_mnv2.complexity import count
 from keras_mnv2.deployment.classifiers import taking_rgb
 from keras_mnv2.deployment.expansion import splitting
 from keras_mnv2.deployment.sample_pictures import sample_images
 from tasks.common.export import TaskExport
+
+# Of activations in files of other precisions than those that compute in float32.
+_BYTES_PER_VALUE = {"int8": 1}
 
 
 def with_split_blocks(task: TaskExport) -> tuple[keras.Model, int | dict[str, int]]:
@@ -24,11 +28,13 @@ def with_split_blocks(task: TaskExport) -> tuple[keras.Model, int | dict[str, in
     """
     size = (task.trained.recipe.height, task.trained.recipe.width)
     ways = task.arguments.split_expansion
+    value = _BYTES_PER_VALUE.get(task.arguments.precision, FLOAT32_BYTES)
     # Behind a scaling of the pixels, which imported classifiers need, is the network itself.
     last = task.model.layers[-1]
     network = last if isinstance(last, keras.Model) else task.model
     if ways is None:
-        ways = splitting.ways_to_fit(network, task.arguments.activation_memory, (*size, 3))
+        bound = task.arguments.activation_memory
+        ways = splitting.ways_to_fit(network, bound, (*size, 3), value)
         parts = ", ".join(f"{name} in {number}" for name, number in ways.items())
         print(f"split: {parts or 'nothing, the activations need no more as they are'}")
     model = splitting.split_expansion(network, ways)
@@ -43,6 +49,12 @@ def with_split_blocks(task: TaskExport) -> tuple[keras.Model, int | dict[str, in
                 "splitting the blocks changes the answers of the model by "
                 f"{np.abs(expected - found).max():.1e}. Nothing was written"
             )
-    peaks = [count(one, (*size, 3)).peak_activation_bytes / 1e6 for one in (task.model, model)]
-    print(f"peak activation memory: {peaks[0]:.2f} MB, split {peaks[1]:.2f} MB")
+    before, after = (
+        count(one, (*size, 3)).peak_activation_bytes * value / FLOAT32_BYTES / 1e6
+        for one in (task.model, model)
+    )
+    print(
+        f"peak activation memory (values of {8 * value} bits): {before:.2f} MB, "
+        f"split {after:.2f} MB"
+    )
     return model, ways

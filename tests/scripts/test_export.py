@@ -194,7 +194,8 @@ def test_thresholds_and_split_blocks(folder, photos, capsys):
     )
     printed = capsys.readouterr().out
     assert "agreement with the Keras model on 4 pictures: " in printed
-    assert "split: block_1_depthwise in 2\npeak activation memory: 0.66 MB, split 0." in printed
+    assert "split: block_1_depthwise in 2\n" in printed
+    assert "peak activation memory (values of 32 bits): 0.66 MB, split 0." in printed
     model = load("d.tflite")
     assert model.description.source["split_expansion"] == {"block_1_depthwise": 2}
     assert model.description.score_threshold == 0.2
@@ -202,6 +203,17 @@ def test_thresholds_and_split_blocks(folder, photos, capsys):
     assert model.description.iou_threshold == 0.6
     found = model(np.zeros((1, 96, 96, 3), np.uint8))
     assert found["boxes"].shape == (1, 7, 4)
+
+
+def test_activations_of_8_bits_count_one_byte(folder, capsys):
+    """What needs 0.66 MB in float needs no splitting to stay within 0.17 MB."""
+    line = "detector.keras --format litert --activation-memory 170000"
+    model, ways = export.with_split_blocks(task_of(f"{line} --precision int8"))
+    assert ways == {}
+    assert "(values of 8 bits): 0.17 MB, split 0.17 MB" in capsys.readouterr().out
+    for precision in ("float32", "float16", "dynamic"):
+        with pytest.raises(ValueError, match="a peak of 170000 bytes of activations cannot be"):
+            export.with_split_blocks(task_of(f"{line} --precision {precision}"))
 
 
 def test_every_block_is_split(folder):

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import keras
 
-from keras_mnv2.activation_memory import IN_PLACE, activation_bytes, live_bytes
+from keras_mnv2.activation_memory import FLOAT32_BYTES, IN_PLACE, activation_bytes, live_bytes
 from keras_mnv2.complexity import run_once
 from keras_mnv2.deployment.expansion.blocks import (
     ExpansionBlock,
@@ -99,6 +99,7 @@ def ways_to_fit(
     model: keras.Model,
     peak_activation_bytes: int,
     input_shape: tuple[int, int, int] | None = None,
+    bytes_per_value: int = FLOAT32_BYTES,
 ) -> dict[str, int]:
     """The fewest groups with which a network keeps within a bound of activation memory.
 
@@ -109,6 +110,7 @@ def ways_to_fit(
         peak_activation_bytes: the bound, counted as `keras_mnv2.complexity.Complexity` does; the
             arena of a LiteRT file may exceed it by a fifth.
         input_shape: (height, width, channels) of the image, where the model leaves it open.
+        bytes_per_value: of activations, 4 or 1 (an int8 file, the image included).
 
     Returns:
         {name of a block: number of groups}, for the blocks that have to be split.
@@ -119,8 +121,13 @@ def ways_to_fit(
     """
     model = functional(model)
     calls, outputs = run_once(model, input_shape)
-    live = live_bytes(calls, outputs)
-    sizes = {call.layer.name: activation_bytes(call.outputs[0]) for call in calls}
+    live, sizes = (
+        {name: size * bytes_per_value // FLOAT32_BYTES for name, size in found.items()}
+        for found in (
+            live_bytes(calls, outputs),
+            {call.layer.name: activation_bytes(call.outputs[0]) for call in calls},
+        )
+    )
     result = {}
     for block in expansion_blocks(model):
         if max(live[name] for name in block.layers) <= peak_activation_bytes:

@@ -238,6 +238,15 @@ def test_one_group_less_breaks_the_bound(classifier):
         assert count(fewer).peak_activation_bytes > bound
 
 
+def test_a_bound_for_values_of_one_byte(classifier):
+    for bound in (50_000, 90_000):
+        assert ways_to_fit(classifier, bound, bytes_per_value=1) == ways_to_fit(
+            classifier, 4 * bound
+        )
+    with pytest.raises(ValueError, match="a peak of 9000 bytes .*: at .* there are [1-9][0-9]{4} "):
+        ways_to_fit(classifier, 9_000, bytes_per_value=1)
+
+
 def test_bound_of_a_network_of_open_size():
     model = MobileNetV2((None, None, 3), alpha=0.35, include_top=False)
     ways = ways_to_fit(model, 200_000, (64, 64, 3))
