@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_mnv2.deployment.checksum import CHECKSUM_NAME, NO_CHECKSUM, with_checksum
+from keras_mnv2.deployment.checksum import (
+    CHECKSUM_NAME,
+    NO_CHECKSUM,
+    check_checksum,
+    with_checksum,
+)
 from keras_mnv2.deployment.console import without_noise
 from keras_mnv2.deployment.description import METADATA_NAME, DeploymentError, Description
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
@@ -85,6 +90,7 @@ def operators(path: str | os.PathLike) -> Counter[str]:
         content = Path(path).read_bytes()
     except OSError as error:
         raise DeploymentError(f"{path} cannot be read: {error.strerror or error}") from error
+    check_checksum(content, str(path))
     return Counter(node.op_type for node in _parse(content, str(path)).graph.node)
 
 

@@ -139,6 +139,20 @@ def test_damaged_and_foreign_files(folder, tmp_path):
         load(tmp_path / "foreign.onnx")
 
 
+def test_operations_of_damaged_and_of_foreign_files(folder, tmp_path):
+    """A flipped weight makes no operation another one, but the file is not what was exported."""
+    content = bytearray((folder / "logits.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(DeploymentError, match="model.onnx is damaged"):
+        operators(path)
+    foreign = onnx.load(folder / "logits.onnx")
+    del foreign.metadata_props[:]
+    onnx.save(foreign, path)
+    assert operators(path) == ONNX["logits"]
+
+
 def test_operations_that_are_not_of_onnx_are_refused(programs, tmp_path, monkeypatch):
     def with_foreign_operation(model):
         model.graph.node.add(op_type="FlexErf", domain="ai.onnx.contrib")
