@@ -25,15 +25,17 @@ def fixed_network(
         The model itself, a model of its layers, or a copy where it computes in another dtype.
 
     Raises:
-        DeploymentError: (a ValueError) if `model` was never built, has other inputs, leaves its
-            size open, or has another one than `input_size`.
+        DeploymentError: (a ValueError) if `model` is neither functional nor Sequential or was
+            never built, has other inputs, leaves its size open, or has another one than
+            `input_size`.
     """
     inputs = getattr(model, "inputs", None)
     if not isinstance(model, keras.Model) or not inputs:
         name = getattr(model, "name", type(model).__name__)
         raise DeploymentError(
-            f"{name!r} is no built Keras model: its input shape is unknown. Export what "
-            "MobileNetV2, SSDLite or DeepLabV3 returned, or call model.build(input_shape) first"
+            f"{name!r} is no functional or Sequential Keras model with a known input shape. Export "
+            "what MobileNetV2, SSDLite or DeepLabV3 returned, give a Sequential a keras.Input, or "
+            "call a subclassed model on a keras.Input and make a keras.Model of both"
         )
     shape = inputs[0].shape
     if len(inputs) != 1 or len(shape) != 4 or shape[3] != 3:

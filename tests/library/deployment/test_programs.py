@@ -123,21 +123,31 @@ def test_other_descriptions():
     assert described.network is program.network and program.description.source is None
 
 
-class Unbuilt(keras.Model):
-    """A subclass that was never called."""
+class Subclassed(keras.Model):
+    """Has no input that is known, built or not."""
+
+    def call(self, images):
+        return keras.ops.softmax(keras.ops.mean(images, axis=(1, 2)))
+
+
+def built_subclass():
+    model = Subclassed()
+    model.build((None, 8, 8, 3))
+    return model
 
 
 @pytest.mark.parametrize(
     "model",
     [
-        Unbuilt(),
+        Subclassed(),
+        built_subclass(),
         keras.Sequential([keras.layers.Conv2D(3, 1), keras.layers.Softmax()]),
         "model.keras",
     ],
 )
-def test_a_model_that_was_never_built(model):
+def test_a_model_without_a_known_input(model):
     for build in (classification_program, segmentation_program, detection_program):
-        with pytest.raises(DeploymentError, match="is no built Keras model"):
+        with pytest.raises(DeploymentError, match="is no functional or Sequential Keras model"):
             build(model)
 
 
