@@ -32,7 +32,7 @@ def fold_normalizations(graph: onnx.GraphProto) -> None:
             ((bias[0] if bias else 0) - mean) * factor + offset,
         ]
         # Others may share the convolution's own kernel.
-        names = [f"{node.name}_kernel", f"{node.name}_bias"]
+        names = [f"{node.output[0]}_kernel", f"{node.output[0]}_bias"]
         graph.initializer.extend(
             numpy_helper.from_array(array.astype(np.float32), name)
             for array, name in zip(folded, names, strict=True)

@@ -61,7 +61,7 @@ def _resize_to_size(
     factors = numpy_helper.to_array(constants[node.input[2]])
     # The factors are float32 of whole numbers' quotients.
     size = [round(height * float(factors[2])), round(width * float(factors[3]))]
-    name = f"{node.name}_size"
+    name = f"{node.output[0]}_size"
     graph.initializer.append(helper.make_tensor(name, onnx.TensorProto.INT64, [2], size))
     del node.input[1:]
     node.input.extend(["", "", name])
@@ -83,7 +83,7 @@ def _fix_reshapes(model: onnx.ModelProto) -> None:
             same[node.output[0]] = node.input[0]
             graph.node.remove(node)
         elif node.input[1] not in constants:
-            name = f"{node.name}_shape"
+            name = f"{node.output[0]}_shape"
             fixed = [-1 if side is None else side for side in shape]
             tensor = helper.make_tensor(name, onnx.TensorProto.INT64, [len(fixed)], fixed)
             graph.initializer.append(tensor)
