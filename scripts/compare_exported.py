@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from answer_comparison import Comparison, comparison_for  # noqa: E402
-from export_options import TASKS, data_options  # noqa: E402
+from export_options import TASKS, arguments_of_any_task, data_options  # noqa: E402
 
 from keras_mnv2.deployment.fixed_network import INPUT_NAME  # noqa: E402
 from keras_mnv2.deployment.quantization.representative import evenly_spread  # noqa: E402
@@ -54,11 +54,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[TaskExport, DeployedMod
     Raises:
         ValueError: if one of them is missing, damaged, or of another kind.
     """
-    # Every option must be known to find EXPORTED among their values.
-    finder = _parser(TASKS.values(), add_help=False, conflict_handler="resolve")
-    for action in finder._actions:
-        action.required = False
-    found = finder.parse_known_args(argv)[0]
+    found = arguments_of_any_task(_parser, argv)
     if found.exported is None:
         # Shows the help, or says what is missing.
         _parser((), description=__doc__).parse_args(argv)

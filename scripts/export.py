@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np  # noqa: E402
+from answer_comparison import comparison_for  # noqa: E402
 from export_options import parse_arguments  # noqa: E402
 from export_splitting import with_split_blocks  # noqa: E402
 
@@ -48,8 +49,6 @@ _ENDINGS = {"litert": ".tflite", "saved_model": "_saved_model", "onnx": ".onnx"}
 # are looked for.
 _COMPARED = 4
 _SEARCHED = 100
-# Outputs that are numbers in an order, unlike detections, of which equal ones may change places.
-_COMPARABLE = ("probabilities", "logits", "box_encodings", "class_logits", "scores")
 
 
 @exit_on_bad_input
@@ -266,13 +265,11 @@ def report(export: Export, program: Program, compared: Compared, accuracy: dict)
             "  which proves nothing: the model's own answers for different images agree as well, "
             "also for made-up ones (was it never trained?)"
         )
-    expected, found = program.predict(images), load(path)(images)
-    for name in [name for name in _COMPARABLE if name in expected]:
-        difference = np.abs(expected[name] - found[name]).max()
-        print(f"  largest difference of {name}: {difference:.1e}")
-    if "class_map" in expected:
-        same = np.mean(expected["class_map"] == found["class_map"])
-        print(f"  equal pixels of class_map: {same:.4%}")
+    comparison, exported = comparison_for(export.description), load(path)
+    for image in np.split(images, len(images)):
+        comparison.add(program.predict(image), exported(image), None)
+    for name, figure in comparison.figures().items():
+        print(f"  {name}: {figure}")
     if accuracy:
         print(f"on {accuracy['images']} images of {accuracy['dataset']}, {accuracy['split']}:")
         print(f"  {'':<26} Keras   file")

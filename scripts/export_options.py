@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from keras_mnv2.deployment.description import FORMATS, INPUT_DTYPES, PRECISIONS
@@ -43,11 +43,7 @@ def parse_arguments(
     Raises:
         ValueError: if the task cannot be told.
     """
-    # Every option must be known to find the MODEL among their values.
-    finder = _parser(TASKS.values(), add_help=False, conflict_handler="resolve")
-    for action in finder._actions:
-        action.required = False
-    found = finder.parse_known_args(argv)[0]
+    found = arguments_of_any_task(_parser, argv)
     if bool(found.model) == bool(found.run_dir):
         parser = _parser((), description=description)
         parser.parse_known_args(argv)
@@ -64,6 +60,23 @@ def parse_arguments(
     options.calibration_count = options.calibration_count or 100
     options.float_layers = tuple(options.float_layers or ())
     return task, options
+
+
+def arguments_of_any_task(
+    make_parser: Callable[..., argparse.ArgumentParser], argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """The arguments while it is still unknown which task they are for; nothing is an error.
+
+    Every option must be known to find the paths among their values.
+
+    Args:
+        make_parser: from tasks, and settings of the parser, to what knows the options of these.
+        argv: the command line.
+    """
+    finder = make_parser(TASKS.values(), add_help=False, conflict_handler="resolve")
+    for action in finder._actions:
+        action.required = False
+    return finder.parse_known_args(argv)[0]
 
 
 def _parser(tasks: Iterable[type[TaskExport]], **settings) -> argparse.ArgumentParser:

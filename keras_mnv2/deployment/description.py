@@ -15,6 +15,8 @@ TASKS = ("classification", "detection", "segmentation")
 FORMATS = ("litert", "saved_model", "onnx")
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_DTYPES = ("float32", "uint8", "int8")
+# Of files that compute in floats.
+FLOAT_INPUT_DTYPES = ("float32", "uint8")
 POSTPROCESSINGS = ("none", "nms", "custom_op")
 
 # Under which an exported file carries its description.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras_mnv2.deployment.description import DeploymentError, Description
+from keras_mnv2.deployment.description import FLOAT_INPUT_DTYPES, DeploymentError, Description
 from keras_mnv2.deployment.programs import Program
-
-INPUT_DTYPES = ("float32", "uint8")
 
 _NAMES = {"saved_model": "a SavedModel", "onnx": "an ONNX file"}
 
@@ -23,9 +21,10 @@ def float_description(program: Program, file_format: str, input_dtype: str) -> D
     Raises:
         DeploymentError: (a ValueError) if the program or the dtype does not suit the format.
     """
-    if input_dtype not in INPUT_DTYPES:
+    if input_dtype not in FLOAT_INPUT_DTYPES:
         raise DeploymentError(
-            f"input_dtype={input_dtype!r}: {_NAMES[file_format]} takes {' or '.join(INPUT_DTYPES)}"
+            f"input_dtype={input_dtype!r}: {_NAMES[file_format]} takes "
+            f"{' or '.join(FLOAT_INPUT_DTYPES)}"
         )
     if program.description.postprocessing == "custom_op":
         raise DeploymentError(

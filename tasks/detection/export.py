@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mnv2.deployment.description import Description
+from keras_mnv2.deployment.description import POSTPROCESSINGS, Description
 from keras_mnv2.deployment.programs import Program, detection_program
 from keras_mnv2.deployment.running import DeployedModel
 from tasks.common.export import TaskExport
@@ -22,7 +22,6 @@ from tasks.detection.model import make_detector
 from tasks.detection.recipes import DetectionRecipe
 from tasks.detection.trained import load_trained
 
-POSTPROCESSINGS = ("none", "nms", "custom_op")
 _THRESHOLDS = ("score_threshold", "iou_threshold", "max_detections")
 _IN_NAMES = {
     "none": "raw",

@@ -184,7 +184,7 @@ def test_a_segmenter_of_another_size_serves_encoded_pictures(folder, capsys):
     assert outputs["class_map"].shape == (1, 97, 33)
     # 200 x 50 fits as 97 x 24; the rest is padding.
     assert outputs["valid"].numpy().tolist() == [[97, 24]]
-    assert "equal pixels of class_map: 100" in capsys.readouterr().out
+    assert "equal pixels: 100" in capsys.readouterr().out
 
 
 def test_thresholds_and_split_blocks(folder, photos, capsys):
@@ -243,8 +243,9 @@ def test_an_agreement_that_proves_nothing_is_reported_as_such(tmp_path, monkeypa
     program = SimpleNamespace(predict=lambda images: {"probabilities": np.ones((len(images), 1))})
     monkeypatch.setattr(export, "load", lambda path: program.predict)
     compared = export.Compared(np.zeros((2, 8, 8, 3), np.uint8), "pictures")
+    description = SimpleNamespace(outputs={"probabilities": ""})
     for is_telling in (True, False):
-        done = Export(tmp_path / "a.onnx", None, 1.0, is_telling)
+        done = Export(tmp_path / "a.onnx", description, 1.0, is_telling)
         export.report(done, program, compared, {})
         printed = capsys.readouterr().out
         assert "agreement with the Keras model on 2 pictures: 1.000000 (1 is equal)" in printed

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mnv2.deployment.console import without_noise
-from keras_mnv2.deployment.description import PRECISIONS, DeploymentError
+from keras_mnv2.deployment.description import FLOAT_INPUT_DTYPES, PRECISIONS, DeploymentError
 from keras_mnv2.deployment.fixed_network import INPUT_NAME
 from keras_mnv2.deployment.litert.file import CUSTOM, operators, with_description
 from keras_mnv2.deployment.litert.postprocessing import (
@@ -26,8 +26,6 @@ from keras_mnv2.deployment.quantization.representative import representative_ima
 from keras_mnv2.deployment.running import load
 from keras_mnv2.deployment.staging import Export, staged
 from keras_mnv2.deployment.verification import verify
-
-_FLOAT_INPUTS = ("float32", "uint8")
 
 
 def export_litert(
@@ -207,10 +205,10 @@ def _check(program, precision, input_dtype, output_dtype, batch_size, resizable)
     if precision not in PRECISIONS:
         raise DeploymentError(f"precision={precision!r} must be one of {PRECISIONS}")
     if precision != "int8":
-        if input_dtype not in _FLOAT_INPUTS:
+        if input_dtype not in FLOAT_INPUT_DTYPES:
             raise DeploymentError(
                 f"input_dtype={input_dtype!r} with precision={precision!r} must be one of "
-                f"{_FLOAT_INPUTS}"
+                f"{FLOAT_INPUT_DTYPES}"
             )
         if output_dtype != "float32":
             raise DeploymentError(

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 
 from keras_mnv2.deployment.description import DeploymentError
+from keras_mnv2.deployment.fixed_network import all_layers
 from keras_mnv2.deployment.litert.tensors import Operation
-from keras_mnv2.deployment.programs import all_layers
 
 
 def layer_names(network: keras.Model) -> list[str]:
