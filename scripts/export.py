@@ -7,8 +7,9 @@
 MODEL is a .keras file with MODEL.labels.json beside it (scripts/import_weights.py). What the file
 is, with its labels and the accuracy that --evaluate measures, is written into it, and for people
 beside it as OUTPUT.json. Before it appears under its name it is run and compared with the Keras
-model, on --compare-images; without these, on images of the calibration (int8) or made-up ones. A
-SavedModel also takes encoded pictures, by its signature serving_encoded.
+model, on --compare-images; without these, on images of the calibration (int8) or made-up ones.
+Made-up ones are changed until the model's answers differ, and follow where those for the others
+hardly do. A SavedModel also takes encoded pictures, by its signature serving_encoded.
 
 With a MODEL or --run-dir, --help also shows the options of its task.
 """

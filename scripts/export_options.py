@@ -132,7 +132,12 @@ def _parser(tasks: Iterable[type[TaskExport]], **settings) -> argparse.ArgumentP
     group.add_argument(
         "--any-batch", action="store_true", default=None, help="take any number of images, not 1"
     )
-    group.add_argument("--resizable", action="store_true", default=None, help="take any image size")
+    group.add_argument(
+        "--resizable",
+        action="store_true",
+        default=None,
+        help="take any image size, compared at that of the model; not for detectors and int8",
+    )
     group = parser.add_argument_group("LiteRT with --precision int8")
     group.add_argument("--calibration-images", nargs="+", help="picture files, folders or globs")
     group.add_argument(
