@@ -83,7 +83,8 @@ def difference(program: Program, images: np.ndarray, outputs: Outputs) -> float:
         less the agreement of the answers for different images.
     """
     if "class_map" in outputs:
-        return 1 - np.bincount(outputs["class_map"].ravel()).max() / outputs["class_map"].size
+        counts = np.bincount(outputs["class_map"].ravel())
+        return float(1 - counts.max() / counts.sum())
     if len(images) > 1:
         others = {name: np.roll(value, 1, axis=0) for name, value in outputs.items()}
     else:
