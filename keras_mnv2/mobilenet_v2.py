@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_mnv2.layers import BlockOptions, conv_bn, depthwise_bn, relu6
+from keras_mnv2.precision import output_dtype
 from keras_mnv2.weights import load_weights
 
 # Table 2 of the paper, one row a block: (filters, stride, expansion).
@@ -272,7 +273,7 @@ def MobileNetV2(  # noqa: N802
             classes,
             activation=classifier_activation,
             kernel_regularizer=kernel_regularizer,
-            dtype=_float32_output(),
+            dtype=output_dtype(),
             name="predictions",
         )(x)
     elif pooling == "avg":
@@ -286,8 +287,3 @@ def MobileNetV2(  # noqa: N802
     if weights is not None:
         load_weights(model, weights)
     return model
-
-
-def _float32_output() -> str | None:
-    is_mixed = keras.config.dtype_policy().name.startswith("mixed_")
-    return "float32" if is_mixed else None

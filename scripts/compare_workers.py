@@ -3,18 +3,20 @@
     python scripts/compare_workers.py --folder runs/workers
     python scripts/compare_workers.py --folder runs/workers --tasks classification --whole
 
-One process trains the recipe `shapes` of each task to its end, unless the folder holds that run
-already. From there on, one process and several make some more steps, with synchronized batch
-normalization and without dropout and augmentation. With --whole, several also train the recipe from
-the beginning, and the final figures are compared. All processes share the cores of this machine.
+One process and several make some steps, with synchronized batch normalization and without dropout
+and augmentation, twice: the first steps of the recipe `shapes`, by its optimizer and at its rate,
+in float64; and some more in float32 from where the whole recipe ends, which one process trains
+before unless the folder holds that run already. With --whole, several train the whole recipe, too,
+and the final figures are compared. All processes share the cores of this machine.
 
 What is left between the losses are rounding errors, since several workers add up in another order.
 Each update makes them larger, the more so the younger the network and the higher the learning
-rate: a new detector at the rate of its recipe, trained twice by one process but with the images of
-each batch in the reverse order, differs from itself by 8e-3 in the third step already. Hence the
-trained network, and plain SGD with momentum (Adam's first steps are signs of gradients, of which
-those near 0 are rounding errors). That a single update is the same from any network and at any
-rate is shown by tests/tasks/common/test_replicated_fit.py.
+rate: in float32 a new detector at the rate of its recipe, trained twice by one process but with the
+images of each batch in the reverse order, differs from itself by 8e-3 in the third step already.
+Hence float64 for the first steps; in float32 the trained network, and plain SGD with momentum
+(Adam's first steps are signs of gradients, of which those near 0 are rounding errors). That a
+single update is the same from any network and at any rate is shown by
+tests/tasks/common/test_replicated_fit.py.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ from pathlib import Path
 import numpy as np
 from loopback_cluster import cluster
 
-COMPARED = [
-    *("--optimizer", "sgd", "--schedule", "constant", "--warmup-steps", "0", "--no-flip"),
-    *("--sync-bn", "--no-zero-init-residual"),
+COMPARED = ["--sync-bn", "--no-flip"]
+FROM_TRAINED = [
+    *("--optimizer", "sgd", "--schedule", "constant", "--warmup-steps", "0"),
+    "--no-zero-init-residual",
 ]
 WITHOUT_AUGMENTATION = {
     "detection": ["--no-photometric"],
@@ -43,6 +46,7 @@ WITHOUT_AUGMENTATION = {
     ],
     "classification": ["--dropout", "0", "--min-area", "1", "--aspect-ratio", "1"],
 }
+QUICK = ["--dataset", "shapes/tiny", "--validation-split", "validation"]
 LIMIT = 1e-3
 MONITORS = {"detection": "AP", "segmentation": "mIOU", "classification": "top1"}
 
@@ -105,29 +109,45 @@ def compare(task: str, folder: Path, options: argparse.Namespace) -> float:
     Returns:
         The largest relative difference of the losses of a step.
     """
-    several = options.workers
-    words = ["--recipe", "shapes", "--dataset", options.dataset]
-    whole = [*words, *(["--train-steps", str(options.first_steps)] if options.first_steps else [])]
+    recipe = ["--recipe", "shapes", *(QUICK if options.quick else [])]
+    lengths = ["--train-steps", str(options.steps), "--evaluate-every", str(options.steps)]
+    same = [*recipe, *COMPARED, *WITHOUT_AUGMENTATION[task], *lengths]
+    warmup = ["--warmup-steps", str(options.steps // 4)]
+    first = compare_steps(
+        f"{task}, from the beginning in float64",
+        task,
+        [*same, *warmup, "--precision", "float64"],
+        options.workers,
+    )
+    if options.quick:
+        return first
     trained = folder / f"{task}_1"
-    figures = [run(task, whole, trained, 1)]
+    figures = [run(task, recipe, trained, 1)]
     if options.whole:
-        figures.append(run(task, [*whole, "--sync-bn"], folder / f"{task}_{several}", several))
-        told = f"one process {figures[0]:.4f}, {several} workers {figures[1]:.4f}"
+        several = folder / f"{task}_{options.workers}"
+        figures.append(run(task, [*recipe, "--sync-bn"], several, options.workers))
+        told = f"one process {figures[0]:.4f}, {options.workers} workers {figures[1]:.4f}"
         print(f"{task}: {MONITORS[task]} at the end, {told}", flush=True)
+    start = ["--learning-rate", str(options.learning_rate)]
+    start += ["--init-weights", str(trained / "last.keras")]
+    later = compare_steps(f"{task}, trained", task, [*same, *FROM_TRAINED, *start], options.workers)
+    return float(np.max([first, later]))
 
-    words += [*COMPARED, *WITHOUT_AUGMENTATION[task]]
-    words += ["--learning-rate", str(options.learning_rate)]
-    words += ["--train-steps", str(options.steps), "--evaluate-every", str(options.steps)]
-    words += ["--init-weights", str(trained / "last.keras")]
+
+def compare_steps(title: str, task: str, arguments: list[str], workers: int) -> float:
+    """Has one process and several make the same steps, and prints their losses and figures.
+
+    Returns:
+        The largest relative difference of the losses of a step.
+    """
     with tempfile.TemporaryDirectory() as temporary:
-        folders = [Path(temporary) / str(count) for count in (1, several)]
-        figures = [run(task, words, folders[0], 1), run(task, words, folders[1], several)]
-        losses = [json.loads(losses_file(each).read_text()) for each in folders]
-    difference = float(np.max(np.abs(np.divide(losses[1], losses[0]) - 1)))
+        folders = {count: Path(temporary) / str(count) for count in (1, workers)}
+        figures = [run(task, arguments, each, count) for count, each in folders.items()]
+        one, several = (json.loads(losses_file(each).read_text()) for each in folders.values())
+    difference = float(np.max(np.abs(np.divide(several, one) - 1)))
     print(
-        f"{task}: {options.steps} steps with a loss of {losses[0][0]:.4f} to {losses[0][-1]:.4f}, "
-        f"largest relative difference {difference:.1e}; then {MONITORS[task]} {figures[0]:.6f} and "
-        f"{figures[1]:.6f}",
+        f"{title}: {len(one)} steps with a loss of {one[0]:.4f} to {one[-1]:.4f}, largest relative "
+        f"difference {difference:.1e}; then {MONITORS[task]} {figures[0]:.6f} and {figures[1]:.6f}",
         flush=True,
     )
     return difference
@@ -146,9 +166,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--whole", action="store_true", help="also train from the beginning by several workers"
     )
     parser.add_argument(
-        "--first-steps", type=int, help="of the training from the beginning [the recipe's]"
+        "--quick", action="store_true", help="the first steps alone, on 64 images, to try this out"
     )
-    parser.add_argument("--dataset", default="shapes", help="shapes or shapes/tiny [shapes]")
     options = parser.parse_args(arguments)
     if options.workers < 2 or options.steps < 1:
         parser.error("--workers must be at least 2 and --steps at least 1")

@@ -5,7 +5,7 @@ batch, at least 1 (`normalize_loss_by_num_matches` of the Object Detection API).
 value an image, scaled so that the mean over the batch, Keras's default reduction, is that quotient.
 Under `tf.distribute` the batch is that of all replicas together, so that the gradient is the one
 that a single device would compute; the original counts the positives of each replica. Computation
-is float32 whatever the dtype of the predictions.
+is float32, or float64 for predictions in that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from keras_mnv2.distribution import mean_over_replicas, num_replicas
+from keras_mnv2.precision import at_least_float32
 
 register = keras.saving.register_keras_serializable(package="keras_mnv2")
 
@@ -35,9 +36,10 @@ class BoxLoss(keras.losses.Loss):
     def call(self, y_true, y_pred):
         _check_last(y_true, 5, "BoxLoss: y_true (4 codes and weight)")
         _check_last(y_pred, 4, "BoxLoss: y_pred (4 codes)")
-        y_true = ops.cast(y_true, "float32")
+        y_pred = at_least_float32(y_pred)
+        y_true = ops.cast(y_true, y_pred.dtype)
         weights = y_true[..., 4]
-        error = ops.abs(ops.cast(y_pred, "float32") - y_true[..., :4])
+        error = ops.abs(y_pred - y_true[..., :4])
         inner = ops.minimum(error, self.delta)
         per_anchor = ops.sum(inner * (error - 0.5 * inner), axis=-1)
         return _per_image(per_anchor * weights, ops.sum(weights))
@@ -79,7 +81,7 @@ class HardNegativeClassificationLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         labels = ops.cast(y_true, "int32")
-        logits = ops.cast(y_pred, "float32")
+        logits = at_least_float32(y_pred)
         # softplus(x) - x t is the cross-entropy of sigmoid(x) with t; t is 1 in one column only.
         target_logits = _gather_columns(logits, ops.maximum(labels, 0))
         losses = ops.sum(ops.softplus(logits), axis=-1) - target_logits
@@ -90,7 +92,7 @@ class HardNegativeClassificationLoss(keras.losses.Loss):
             self.min_negatives_per_image,
         )
         chosen = positive | hardest(ops.stop_gradient(losses), labels == 0, num_negatives)
-        return _per_image(losses * ops.cast(chosen, "float32"), ops.sum(num_positives))
+        return _per_image(losses * ops.cast(chosen, losses.dtype), ops.sum(num_positives))
 
     def get_config(self):
         return {
@@ -130,7 +132,7 @@ class FocalClassificationLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         labels = ops.cast(y_true, "int32")
-        logits = ops.cast(y_pred, "float32")
+        logits = at_least_float32(y_pred)
         positive = labels > 0
         # Nearly all targets are 0: take all of them as such, then correct the positives' column.
         target_logits = _gather_columns(logits, ops.maximum(labels, 0))
@@ -138,7 +140,7 @@ class FocalClassificationLoss(keras.losses.Loss):
         right = self.alpha * self._focal(-target_logits)
         losses = (1.0 - self.alpha) * ops.sum(self._focal(logits), axis=-1)
         losses = losses + ops.where(positive, right - wrong, 0.0)
-        losses = losses * ops.cast(labels >= 0, "float32")
+        losses = losses * ops.cast(labels >= 0, losses.dtype)
         return _per_image(losses, ops.sum(ops.cast(positive, "int32")))
 
     def _focal(self, logits):
@@ -152,9 +154,9 @@ class FocalClassificationLoss(keras.losses.Loss):
 
 def _per_image(per_anchor, num_positives):
     """Losses [B] whose mean is the sum over [B, A] divided by the number of positives."""
-    batch_size = ops.cast(ops.shape(per_anchor)[0], "float32")
+    batch_size = ops.cast(ops.shape(per_anchor)[0], per_anchor.dtype)
     # One positive among all replicas is at least assumed, not one on each.
-    positives = mean_over_replicas(ops.cast(num_positives, "float32"))
+    positives = mean_over_replicas(ops.cast(num_positives, per_anchor.dtype))
     normaliser = ops.maximum(positives, 1.0 / num_replicas())
     return ops.sum(per_anchor, axis=-1) * (batch_size / normaliser)
 

@@ -16,6 +16,7 @@ from keras_mnv2.detection.anchors import anchors_per_cell, feature_grid_sizes, s
 from keras_mnv2.detection.postprocessing import DetectionPostprocessing
 from keras_mnv2.layers import BlockOptions, conv_bn, depthwise_bn, relu6
 from keras_mnv2.mobilenet_v2 import MobileNetV2, image_input, scale_image
+from keras_mnv2.precision import output_dtype
 from keras_mnv2.weights import load_weights
 
 EXTRA_FILTERS = (512, 256, 256, 128)
@@ -104,10 +105,10 @@ def SSDLite(  # noqa: N802
         logits.append(
             _head(features, anchors, 1 + num_classes, options, f"class_head_{level}", prior_bias)
         )
+    # float32 also under mixed precision: exponents and sigmoids need the digits.
     outputs = {
-        # float32 also under mixed precision: exponents and sigmoids need the digits.
-        "box_encodings": keras.layers.Concatenate(1, dtype="float32", name="box_encodings")(boxes),
-        "class_logits": keras.layers.Concatenate(1, dtype="float32", name="class_logits")(logits),
+        name: keras.layers.Concatenate(1, dtype=output_dtype(), name=name)(tensors)
+        for name, tensors in (("box_encodings", boxes), ("class_logits", logits))
     }
     model = keras.Model(image, outputs, name=name or f"ssdlite_{alpha:0.2f}_{image.shape[1]}")
     if weights is not None:

@@ -9,6 +9,7 @@ import keras
 
 from keras_mnv2.layers import BlockOptions
 from keras_mnv2.mobilenet_v2 import MobileNetV2, check_architecture, image_input, scale_image
+from keras_mnv2.precision import output_dtype
 from keras_mnv2.segmentation.aspp import atrous_spatial_pyramid_pooling, resolve_rates
 from keras_mnv2.segmentation.resizing import AlignCornersResizing
 from keras_mnv2.weights import load_weights
@@ -74,7 +75,7 @@ def DeepLabV3(  # noqa: N802
     Returns:
         A functional `keras.Model` from RGB images [B, height, width, 3] in 0..255 (uint8 or
         float) to float32 class logits [B, height, width, num_classes], float32 also under mixed
-        precision.
+        precision (float64 under that policy).
 
     Raises:
         ValueError: for an argument out of its range, naming it.
@@ -125,10 +126,10 @@ def DeepLabV3(  # noqa: N802
         kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
         kernel_regularizer=kernel_regularizer,
         # Differences between classes need the digits.
-        dtype="float32",
+        dtype=output_dtype(),
         name="logits",
     )(x)
-    x = AlignCornersResizing(dtype="float32", name="upsampled_logits")(x, image)
+    x = AlignCornersResizing(dtype=output_dtype(), name="upsampled_logits")(x, image)
     model = keras.Model(image, x, name=name or f"deeplabv3_{alpha:0.2f}_{image.shape[1]}")
     if weights is not None:
         load_weights(model, weights)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_mnv2.distribution import mean_over_replicas
+from keras_mnv2.precision import at_least_float32
 
 
 @keras.saving.register_keras_serializable(package="keras_mnv2")
@@ -13,7 +14,7 @@ class PixelwiseCrossEntropy(keras.losses.Loss):
     """Softmax cross-entropy of every pixel, averaged over the valid pixels of the whole batch.
 
     `y_true` is integer [B, H, W] or [B, H, W, 1] with class ids 0..K-1 and `ignore_class`;
-    `y_pred` holds logits [B, H, W, K], and the computation is float32 whatever their dtype.
+    `y_pred` holds logits [B, H, W, K]; the computation is float32, or float64 for logits in that.
     `call` returns [B, H, W], scaled so that the mean, Keras's default reduction, is the sum over
     the pixels that count divided by their number; 0 for a batch in which none does. Under
     `tf.distribute` the number is that of all replicas together, so that the gradient is the one
@@ -54,15 +55,15 @@ class PixelwiseCrossEntropy(keras.losses.Loss):
         counts = ops.not_equal(labels, self.ignore_class)
         # The label of an ignored pixel may be no class at all, which TensorFlow refuses.
         losses = ops.sparse_categorical_crossentropy(
-            ops.where(counts, labels, 0), ops.cast(y_pred, "float32"), from_logits=True
+            ops.where(counts, labels, 0), at_least_float32(y_pred), from_logits=True
         )
         losses = ops.where(counts, losses, 0.0)
         if self.top_k_percent_pixels < 1:
             hardest = losses >= _smallest_of_top(losses, self.top_k_percent_pixels)
             counts = ops.logical_and(counts, hardest)
             losses = ops.where(hardest, losses, 0.0)
-        number = mean_over_replicas(ops.sum(ops.cast(counts, "float32")))
-        return losses * ops.divide_no_nan(ops.cast(_size(losses), "float32"), number)
+        number = mean_over_replicas(ops.sum(ops.cast(counts, losses.dtype)))
+        return losses * ops.divide_no_nan(ops.cast(_size(losses), losses.dtype), number)
 
     def get_config(self):
         return {

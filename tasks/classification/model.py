@@ -7,7 +7,12 @@ import keras
 from keras_mnv2 import MobileNetV2
 from keras_mnv2.weights import load_weights
 from tasks.classification.recipes import HEAD, ClassificationRecipe
-from tasks.common.network import check_initial_weights, initialize, kernel_regularizer
+from tasks.common.network import (
+    check_initial_weights,
+    initialize,
+    kernel_regularizer,
+    set_precision,
+)
 from tasks.common.optimization import make_optimizer
 
 
@@ -17,7 +22,7 @@ def build_model(recipe: ClassificationRecipe, num_classes: int) -> keras.Model:
     It takes RGB values 0..255 and returns float32 class probabilities [batch, num_classes].
     """
     check_initial_weights(recipe)
-    keras.config.set_dtype_policy(recipe.precision)
+    set_precision(recipe)
     stddev = recipe.initial_stddev
     initializer = keras.initializers.TruncatedNormal(stddev=stddev) if stddev else "glorot_uniform"
     model = MobileNetV2(

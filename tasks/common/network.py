@@ -16,6 +16,12 @@ def kernel_regularizer(recipe: TrainingRecipe) -> keras.regularizers.Regularizer
     return keras.regularizers.L2(recipe.weight_decay / 2) if recipe.weight_decay else None
 
 
+def set_precision(recipe: TrainingRecipe) -> None:
+    """Sets the dtypes that layers, losses and metrics made from now on compute in."""
+    keras.config.set_floatx("float64" if recipe.precision == "float64" else "float32")
+    keras.config.set_dtype_policy(recipe.precision)
+
+
 def check_initial_weights(recipe: TrainingRecipe) -> None:
     """Raises ValueError if batch normalization that knows nothing yet is to be frozen."""
     if recipe.freeze_bn and not (recipe.init_weights or recipe.backbone_weights):

@@ -10,18 +10,20 @@ from tasks.common.command_line import option
 OPTIMIZERS = ("sgd", "rmsprop", "adam")
 SCHEDULES = ("constant", "cosine", "exponential", "polynomial")
 WARMUPS = ("linear", "constant")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16", "float64")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRecipe:
     """Fields of every task's recipe. Raises ValueError for a value out of its range."""
 
-    data_dir: str | None = option(None, "where prepared data sets are kept; TFDS's place if none")
+    data_dir: str | None = option(
+        None, "where prepared data sets are kept; TFDS's place if none", decides=False
+    )
     train_split: str = option("train", "split to train on")
     validation_split: str = option("validation", "split to evaluate during training")
     shuffle_buffer: int = option(2048, "encoded images among which the next one is drawn")
-    cache: bool = option(False, "keep the encoded images in memory")
+    cache: bool = option(False, "keep the encoded images in memory", decides=False)
     shard_files: bool = option(
         False, "of n workers, each reads an n-th of the files, where all read all of them otherwise"
     )
@@ -31,7 +33,7 @@ class TrainingRecipe:
         "scripts/data_service.py; order and augmentation then differ from run to run",
         decides=False,
     )
-    evaluation_batch_size: int = option(32, "images a step of evaluation")
+    evaluation_batch_size: int = option(32, "images a step of evaluation", decides=False)
 
     height: int = option(224, "input height in pixels")
     width: int = option(224, "input width in pixels")
@@ -83,7 +85,10 @@ class TrainingRecipe:
     moving_average_decay: float | None = option(
         None, "evaluate and save the exponential moving average of all weights"
     )
-    precision: str = option("float32", f"one of {', '.join(PRECISIONS)}")
+    precision: str = option(
+        "float32",
+        f"one of {', '.join(PRECISIONS)}; the last is slow, and for comparisons without rounding",
+    )
     jit_compile: bool = option(False, "compile the step with XLA; about ten times slower on CPU")
     steps_per_execution: int = option(
         1, "steps that run without coming back to Python; pays where a step takes a few ms"

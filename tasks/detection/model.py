@@ -19,7 +19,12 @@ from keras_mnv2.detection import (
     detector,
 )
 from keras_mnv2.weights import COCO_CATEGORIES
-from tasks.common.network import check_initial_weights, initialize, kernel_regularizer
+from tasks.common.network import (
+    check_initial_weights,
+    initialize,
+    kernel_regularizer,
+    set_precision,
+)
 from tasks.common.optimization import make_optimizer
 from tasks.common.replicated_prediction import on_replicas
 from tasks.detection.recipes import DetectionRecipe
@@ -30,7 +35,7 @@ Detector = Callable[[Any], dict[str, np.ndarray]]
 def build_model(recipe: DetectionRecipe, label_names: Sequence[str]) -> keras.Model:
     """SSDLite as the recipe describes it, with its initial weights loaded."""
     check_initial_weights(recipe)
-    keras.config.set_dtype_policy(recipe.precision)
+    set_precision(recipe)
     model = SSDLite(
         num_classes=len(label_names),
         input_shape=(recipe.height, recipe.width, 3),

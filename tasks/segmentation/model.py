@@ -5,7 +5,12 @@ from __future__ import annotations
 import keras
 
 from keras_mnv2.segmentation import DeepLabV3, PixelwiseCrossEntropy
-from tasks.common.network import check_initial_weights, initialize, kernel_regularizer
+from tasks.common.network import (
+    check_initial_weights,
+    initialize,
+    kernel_regularizer,
+    set_precision,
+)
 from tasks.common.optimization import make_optimizer
 from tasks.segmentation.recipes import SegmentationRecipe
 
@@ -13,7 +18,7 @@ from tasks.segmentation.recipes import SegmentationRecipe
 def build_model(recipe: SegmentationRecipe, num_classes: int) -> keras.Model:
     """DeepLabV3 as the recipe describes it, with its initial weights loaded."""
     check_initial_weights(recipe)
-    keras.config.set_dtype_policy(recipe.precision)
+    set_precision(recipe)
     model = DeepLabV3(
         num_classes=num_classes,
         input_shape=(*recipe.size, 3),
