@@ -109,6 +109,8 @@ def print_profile(result: dict[str, Any]) -> None:
     print(f"a training step: {whole:.1f} ms")
     for part in PARTS:
         print(f"  {part:<10} {result[part]:8.1f} ms {result[part] / whole:7.1%}")
+    if min(result[part] for part in PARTS) < 0:
+        print("(parts are differences of times that were taken apart: below 0 is next to nothing)")
     print(f"the input pipeline alone needs {result['input_alone']:.1f} ms a batch")
     print(f"nothing was trained; {result['folder']} holds profile.json and a trace for TensorBoard")
     print("(to see the trace: pip install tensorboard-plugin-profile)")

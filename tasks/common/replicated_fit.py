@@ -1,8 +1,9 @@
 """`fit` of Keras 3.15 under a `tf.distribute` strategy, with what it does wrong put right.
 
 Everything is done on a model of its own, which shares layers and variables with the one that it is
-made of, and on its optimizer; Keras itself stays as it is. `tests/tasks/common/
-test_replicated_fit.py` says when a part of it can go.
+made of, and on its optimizer; Keras itself stays as it is. Tests say when a part of it can go: of
+the two methods `test_plain_keras_still_fails` in tests/tasks/common/test_two_workers.py, of
+`_add_up_before_use` `test_plain_keras_clips_before_it_adds_up` in test_replicated_fit.py.
 """
 
 from __future__ import annotations
@@ -78,7 +79,11 @@ def _add_up_before_use(
     apply_gradients = optimizer.apply_gradients
 
     def apply_sums(gradients_and_variables):
-        gradients, variables = zip(*gradients_and_variables, strict=True)
+        # Variables that the loss does not depend on: Keras warns of them.
+        known = [(gradient, v) for gradient, v in gradients_and_variables if gradient is not None]
+        if not known:
+            return apply_gradients(gradients_and_variables)
+        gradients, variables = zip(*known, strict=True)
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
         return apply_gradients(zip(gradients, variables, strict=True))

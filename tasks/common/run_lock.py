@@ -62,12 +62,25 @@ def _lock(path: Path) -> TextIO:
             )
             return file
         if _is_still_there(file, path):
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
+            _write_holder(file, path)
             return file
         # The process that had it has removed it in between.
         file.close()
+
+
+def _write_holder(file: TextIO, path: Path) -> None:
+    try:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it would write once more
+            file.close()
+        raise RunFolderError(
+            f"nothing can be written into {path.parent} ({error.strerror}): make space, or give "
+            "another --run-dir"
+        ) from error
 
 
 def _is_still_there(file: TextIO, path: Path) -> bool:

@@ -78,11 +78,16 @@ def _cause(error: Exception, folder: Path) -> str:
     if told := lost_worker(error):
         return told
     if isinstance(error, tf.errors.ResourceExhaustedError):
-        return f"out of memory ({first_line(text)}). Give a smaller --batch-size"
+        return (
+            f"out of memory ({first_line(text)}). End other programs, or give a smaller "
+            "--evaluation-batch-size; a smaller --batch-size makes another training, and needs "
+            "another --run-dir"
+        )
     if isinstance(error, tf.errors.NotFoundError | FileNotFoundError):
         return (
             f"a file has vanished ({first_line(text)}). Put it back, or remove the prepared data "
-            "set that it belongs to, so that it is prepared again"
+            "set that it belongs to, so that it is prepared again, or give the --data-dir to which "
+            "it has moved"
         )
     if isinstance(error, tf.errors.UnimplementedError):
         return f"{first_line(text)}. With --deterministic, train without it"

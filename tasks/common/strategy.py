@@ -43,21 +43,24 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def check_recipe(recipe: TrainingRecipe, strategy: tf.distribute.Strategy) -> None:
-    """Raises ValueError if the recipe asks for what replicas cannot do."""
+def check_recipe(recipe: TrainingRecipe, name: str) -> None:
+    """Raises ValueError, before others are waited for, if replicas cannot do what a recipe asks."""
+    if recipe.jit_compile and name != "none":
+        raise ValueError(
+            "--jit-compile does not go with --strategy: XLA would compile the whole step, the "
+            "exchange between the replicas included, which it cannot; leave one of them out"
+        )
+
+
+def check_batch(recipe: TrainingRecipe, strategy: tf.distribute.Strategy) -> None:
+    """Raises ValueError if the replicas cannot share a batch out equally."""
     replicas = strategy.num_replicas_in_sync
-    is_distributed = strategy is not tf.distribute.get_strategy()
     if recipe.batch_size % replicas:
         below = recipe.batch_size - recipe.batch_size % replicas
         choices = " or ".join(str(size) for size in (below, below + replicas) if size)
         raise ValueError(
             f"batch_size={recipe.batch_size} is the batch of all {replicas} replicas together and "
             f"does not divide into {replicas} equal parts: give --batch-size {choices}"
-        )
-    if recipe.jit_compile and is_distributed:
-        raise ValueError(
-            "--jit-compile does not go with --strategy: XLA would compile the whole step, the "
-            "exchange between the replicas included, which it cannot; leave one of them out"
         )
 
 

@@ -16,7 +16,7 @@ from tasks.common.profiling import print_profile, profile_training
 from tasks.common.recipe import TrainingRecipe
 from tasks.common.run_folder import check_run_folder
 from tasks.common.run_lock import locked
-from tasks.common.strategy import STRATEGIES, check_recipe, make_strategy
+from tasks.common.strategy import STRATEGIES, check_batch, check_recipe, make_strategy
 from tasks.common.workers import is_chief, on_chief, told_of_lost_workers
 
 
@@ -55,9 +55,13 @@ def train_command(
         with locked(folder):
             print_profile(run(recipe, folder, train=train))
         return
+    check_recipe(recipe, arguments.strategy)
     strategy = make_strategy(arguments.strategy)
-    check_recipe(recipe, strategy)
+    check_batch(recipe, strategy)
     with strategy.scope(), told_of_lost_workers():
+        if arguments.strategy != "none" and is_chief():
+            shares = strategy.num_replicas_in_sync
+            print(f"devices that share each batch: {shares}", flush=True)
         metrics = _run(task, recipe, folder, run)
         is_reported = metrics is not None and is_chief()
     if not is_reported:

@@ -6,7 +6,6 @@ image at once; here it stays encoded until the input pipeline needs it.
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,12 +32,13 @@ def find_files(pattern: str) -> list[str]:
     """The record files of a split, sorted.
 
     Args:
-        pattern: a path or glob pattern such as `/data/coco/train-*-of-00032.tfrecord`.
+        pattern: a path or glob pattern such as `/data/coco/train-*-of-00032.tfrecord`, of any
+            file system that TensorFlow reads.
 
     Raises:
         ValueError: no file matches.
     """
-    files = sorted(glob.glob(str(pattern)))
+    files = sorted(tf.io.gfile.glob(str(pattern)))
     if not files:
         raise ValueError(f"no TFRecord file matches {pattern!r}; check the path or the pattern")
     return files

@@ -9,7 +9,13 @@ import pytest
 import tensorflow as tf
 
 from tasks.common.recipe import TrainingRecipe
-from tasks.common.strategy import check_recipe, check_tf_config, distributed, make_strategy
+from tasks.common.strategy import (
+    check_batch,
+    check_recipe,
+    check_tf_config,
+    distributed,
+    make_strategy,
+)
 
 
 def config(workers=("a:1", "b:2"), task=("worker", 0), **jobs) -> str:
@@ -75,19 +81,19 @@ def test_none_is_no_strategy():
 
 def test_the_batch_must_divide():
     replicas = SimpleNamespace(num_replicas_in_sync=3)
-    check_recipe(TrainingRecipe(batch_size=6), replicas)
+    check_batch(TrainingRecipe(batch_size=6), replicas)
     with pytest.raises(ValueError, match="batch_size=32 .* 3 replicas .* --batch-size 30 or 33"):
-        check_recipe(TrainingRecipe(batch_size=32), replicas)
+        check_batch(TrainingRecipe(batch_size=32), replicas)
     with pytest.raises(ValueError, match="--batch-size 3$"):
-        check_recipe(TrainingRecipe(batch_size=1), replicas)
+        check_batch(TrainingRecipe(batch_size=1), replicas)
 
 
 def test_forced_xla_is_refused():
     recipe = TrainingRecipe(jit_compile=True)
-    check_recipe(recipe, make_strategy("none"))
-    for replicas in (1, 2):
+    check_recipe(recipe, "none")
+    for name in ("mirrored", "multi_worker", "tpu"):
         with pytest.raises(ValueError, match="--jit-compile"):
-            check_recipe(recipe, SimpleNamespace(num_replicas_in_sync=replicas))
+            check_recipe(recipe, name)
 
 
 @pytest.mark.parametrize("text", ["", "{"])
