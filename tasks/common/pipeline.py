@@ -116,6 +116,7 @@ def map_on_all_cores(dataset: tf.data.Dataset, function: Callable) -> tf.data.Da
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux only; sees the limits of containers and taskset
+    # Linux only; sees taskset and the cpusets of containers, but no quotas of processor time.
+    if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
