@@ -69,7 +69,12 @@ def test_the_paper_recipe_is_the_original_one():
         # slim's preprocess_image: fast_mode, and crops that cover a tenth of the image.
         "color_distortion": "fast",
         "min_area": 0.1,
+        "aspect_ratio": 4 / 3,
         "flip": True,
+        "policy": "none",
+        "mixup_alpha": 0.0,
+        # What slim's README tells of training on one GPU.
+        "train_steps": 5_500_000,
     }
     assert {name: getattr(recipe, name) for name in expected} == expected
 
