@@ -75,7 +75,9 @@ class TrainingRecipe:
     decay_power: float = option(0.9, "power of the polynomial schedule")
     momentum: float = option(0.9, "momentum of sgd and rmsprop")
     rmsprop_decay: float = option(0.9, "decay of the squared gradients of rmsprop")
-    epsilon: float = option(1e-7, "added to the denominator of rmsprop and adam")
+    epsilon: float = option(
+        1e-7, "rmsprop adds it to the mean square under the root, adam to the root"
+    )
     gradient_clip_norm: float | None = option(None, "longest gradient, over all variables")
     weight_decay: float = option(
         4e-5, "of ordinary convolution kernels as slim counts it: half of it is the L2 factor"
