@@ -20,7 +20,11 @@ class TrainingRecipe:
     data_dir: str | None = option(None, "where prepared data sets are kept; TFDS's place if none")
     train_split: str = option("train", "split to train on")
     validation_split: str = option("validation", "split to evaluate during training")
-    shuffle_buffer: int = option(2048, "encoded images among which the next one is drawn")
+    shuffle_buffer: int = option(
+        2048,
+        "encoded images among which the next one is drawn; files come in the same order in every "
+        "epoch, so that nothing else mixes their images",
+    )
     cache: bool = option(False, "keep the encoded images in memory")
     shard_files: bool = option(
         False, "of n workers, each reads an n-th of the files, where all read all of them otherwise"
