@@ -136,9 +136,9 @@ class TrainingRecipe:
             ("precision", PRECISIONS),
         ):
             require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        require(
-            self, "warmup_steps", self.warmup_steps < self.train_steps, "fewer than train_steps"
-        )
+        is_shorter = self.warmup_steps < self.train_steps
+        rule = f"fewer than train_steps={self.train_steps}"
+        require(self, "warmup_steps", is_shorter, rule)
         self._check_steps_per_execution()
         self._check_data_service()
         if self.init_weights and self.backbone_weights:

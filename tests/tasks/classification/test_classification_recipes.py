@@ -26,6 +26,7 @@ from tasks.common.optimization import learning_rate_schedule, make_optimizer
     [
         ({"height": 31}, "height=31 must be at least 32"),
         ({"width": 16}, "width=16 must be at least 32"),
+        ({"warmup_steps": 9, "train_steps": 9}, "warmup_steps=9 must be fewer than train_steps=9"),
         ({"class_weights": "inverse"}, "class_weights='inverse' must be one of none, balanced"),
         ({"color_distortion": "hue"}, "color_distortion='hue' must be one of none, fast, full"),
         ({"initial_stddev": 0.0}, "initial_stddev=0.0"),
