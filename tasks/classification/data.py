@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
@@ -33,6 +35,16 @@ def open_source(recipe: ClassificationRecipe) -> ClassificationSource:
     return open_classification_source(
         recipe.dataset, **{name: getattr(recipe, name) for name in fields}
     )
+
+
+def skipped_files(
+    source: ClassificationSource, recipe: ClassificationRecipe
+) -> dict[str, list[str]]:
+    """Paths of the unreadable files that the recipe's data set leaves out, by split."""
+    return {
+        split: [str(Path(getattr(recipe, f"{split}_images"), name)) for name in names]
+        for split, names in source.skipped.items()
+    }
 
 
 def training_dataset(

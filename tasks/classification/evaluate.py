@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.classification.data import FILE_FIELDS, evaluation_dataset, open_source
+from tasks.classification.data import FILE_FIELDS, evaluation_dataset, open_source, skipped_files
 from tasks.classification.drawing import draw_confusion, draw_examples
 from tasks.classification.inference import Predictor, make_predictor
 from tasks.classification.recipes import ClassificationRecipe
@@ -123,7 +123,9 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     other.add_argument("--list", help="file of paths in --images with class indices")
     other.add_argument("--class-names", help="text file of class names, one a line, with --list")
     other.add_argument(
-        "--skip-broken", action="store_true", help="leave out unreadable images, and count them"
+        "--skip-broken",
+        action="store_true",
+        help="leave out unreadable images; the metrics file names them",
     )
     other.add_argument(
         "--by-index",
@@ -218,7 +220,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "skipped": {split: len(names) for split, names in source.skipped.items()},
     }
     path = trained.folder / f"metrics_{name}.json"
-    write_json(path, {**about, **metrics, "accuracy_per_class": results.accuracy_per_class()})
+    more = {
+        "accuracy_per_class": results.accuracy_per_class(),
+        "skipped_files": skipped_files(source, data),
+    }
+    write_json(path, {**about, **metrics, **more})
     print(f"metrics: {path}")
     path = trained.folder / f"confusion_{name}.json"
     matrix = {"labels": label_names, "true_by_predicted": confusion.tolist()}

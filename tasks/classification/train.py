@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from tasks.classification.data import open_source, training_dataset
+from tasks.classification.data import open_source, skipped_files, training_dataset
 from tasks.classification.evaluate import evaluate, print_metrics
 from tasks.classification.inference import make_predictor
 from tasks.classification.model import build_model, compile_model
@@ -106,10 +106,7 @@ def _built(recipe: ClassificationRecipe, source: ClassificationSource) -> keras.
 def _open(folder: Path, recipe: ClassificationRecipe, source: ClassificationSource) -> None:
     open_run_folder(folder, "classification", recipe)
     write_labels(folder / "labels.json", labels=source.label_names)
-    skipped = {
-        split: [str(Path(getattr(recipe, f"{split}_images"), name)) for name in names]
-        for split, names in source.skipped.items()
-    }
+    skipped = skipped_files(source, recipe)
     if any(skipped.values()):
         write_json(folder / "skipped.json", skipped)
 

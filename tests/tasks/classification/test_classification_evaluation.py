@@ -126,11 +126,13 @@ def test_the_report_names_the_published_figure(capsys):
     assert "0.7180 (slim, ImageNet 2012 val)" in capsys.readouterr().out
 
 
-def test_skipped_images_are_counted(tiny_run, own_data, tmp_path, capsys):
+def test_skipped_images_are_counted_and_named(tiny_run, own_data, tmp_path, capsys):
     (name,) = [path.name for path in sorted((own_data / "val").iterdir())][:1]
-    (own_data / "val" / name / "broken.jpg").write_bytes(b"nothing")
+    broken = own_data / "val" / name / "broken.jpg"
+    broken.write_bytes(b"nothing")
     command = ["--run-dir", str(tiny_run), "--output", str(tmp_path / "out")]
     evaluate.main([*command, "--images", str(own_data / "val"), "--skip-broken"])
     assert f"1 unreadable pictures of validation were left out: {name}/" in capsys.readouterr().out
     (metrics,) = (tmp_path / "out").glob("metrics_*.json")
     assert read_json(metrics)["skipped"] == {"validation": 1}
+    assert read_json(metrics)["skipped_files"] == {"validation": [str(broken)]}
