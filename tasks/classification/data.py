@@ -115,10 +115,14 @@ def random_view(encoded: tf.Tensor, recipe: ClassificationRecipe, seed: tf.Tenso
     return color_distortion(image, seeds[2], recipe.color_distortion)
 
 
+def central_part(encoded: tf.Tensor, recipe: ClassificationRecipe) -> tf.Tensor:
+    """The middle of an encoded image, which evaluation shows the network, in its own size."""
+    return tf.image.central_crop(decode(encoded, fast=True), recipe.central_crop)
+
+
 def central_view(encoded: tf.Tensor, recipe: ClassificationRecipe) -> tf.Tensor:
     """The middle of an encoded image at the recipe's input size, uint8 [height, width, 3]."""
-    image = tf.image.central_crop(decode(encoded, fast=True), recipe.central_crop)
-    return _resize(image, recipe.height, recipe.width)
+    return _resize(central_part(encoded, recipe), recipe.height, recipe.width)
 
 
 def evaluation_dataset(

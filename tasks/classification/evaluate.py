@@ -15,7 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from tasks.classification.data import FILE_FIELDS, evaluation_dataset, open_source, skipped_files
+from tasks.classification.data import (
+    FILE_FIELDS,
+    central_part,
+    evaluation_dataset,
+    open_source,
+    skipped_files,
+)
 from tasks.classification.drawing import draw_confusion, draw_examples
 from tasks.classification.inference import Predictor, make_predictor
 from tasks.classification.recipes import ClassificationRecipe
@@ -23,7 +29,6 @@ from tasks.classification.results import Results, collect
 from tasks.classification.trained import load_trained
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
-from tasks.common.images import decode
 from tasks.common.pictures import write_picture
 from tasks.common.trained import add_model_arguments, result_name
 from tasks.common.workers import share
@@ -59,9 +64,15 @@ def evaluate(
 
 
 def find_worst(
-    results: Results, source: ClassificationSource, split: str, count: int
+    results: Results,
+    source: ClassificationSource,
+    recipe: ClassificationRecipe,
+    split: str,
+    count: int,
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """The images of highest loss, the worst first, with what they are and what was predicted.
+
+    Of each image the part is drawn that the network was shown: what it missed may lie beyond.
 
     Returns:
         A row each: "filename", "loss", "true", "true_probability", "predicted" and
@@ -85,7 +96,7 @@ def find_worst(
         }
         for i in worst
     ]
-    images = [decode(examples[i]["image"]).numpy() for i in worst]
+    images = [central_part(examples[i]["image"], recipe).numpy() for i in worst]
     shown = ("true", "true_probability", "predicted", "predicted_probability")
     return rows, draw_examples(images, *([row[key] for row in rows] for key in shown))
 
@@ -232,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_picture(path.with_suffix(".png"), draw_confusion(confusion, label_names))
     print(f"confusion matrix: {path} and .png")
     if arguments.worst:
-        rows, picture = find_worst(results, source, split, arguments.worst)
+        rows, picture = find_worst(results, source, recipe, split, arguments.worst)
         path = trained.folder / f"worst_{name}.json"
         write_json(path, {**about, "worst": rows})
         write_picture(path.with_suffix(".png"), picture)

@@ -39,22 +39,31 @@ def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
 
 
 def test_the_worst_images_are_those_of_highest_loss(tiny_recipe):
-    """Pictures of one grey each, so that the contact sheet tells which they are."""
+    """Pictures of one grey each, so that the contact sheet tells which they are.
+
+    Around it is white, which the network is not shown.
+    """
     greys = [50, 100, 150, 200, 250]
     true_probability = np.array([0.5, 0.1, 0.9, 0.2, 0.7], np.float32)
     probabilities = np.stack([true_probability, 1 - true_probability], axis=1)
     results = collect([(probabilities, np.zeros(5, int))], ["cat", "dog"])
 
     def example(grey):
-        picture = tf.io.encode_png(tf.fill([8, 8, 3], tf.cast(grey, tf.uint8)))
-        return {"image": picture, "label": 0, "filename": tf.strings.as_string(grey)}
+        middle = tf.fill([4, 4, 3], tf.cast(grey, tf.uint8))
+        picture = tf.pad(middle, [[2, 2], [2, 2], [0, 0]], constant_values=255)
+        return {
+            "image": tf.io.encode_png(picture),
+            "label": 0,
+            "filename": tf.strings.as_string(grey),
+        }
 
     source = dataclasses.replace(
         open_source(tiny_recipe),
         count=lambda split: 5,
         read=lambda *_: tf.data.Dataset.from_tensor_slices(greys).map(example),
     )
-    rows, sheet = evaluate.find_worst(results, source, "train", 3)
+    recipe = dataclasses.replace(tiny_recipe, central_crop=0.5)
+    rows, sheet = evaluate.find_worst(results, source, recipe, "train", 3)
     assert [row["filename"] for row in rows] == ["100", "200", "50"]
     assert [row["predicted"] for row in rows][:2] == ["dog", "dog"]
     assert {row["true"] for row in rows} == {"cat"}
@@ -62,7 +71,9 @@ def test_the_worst_images_are_those_of_highest_loss(tiny_recipe):
     found = [[row["true_probability"], row["predicted_probability"]] for row in rows]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_allclose([row["loss"] for row in rows], -np.log([0.1, 0.2, 0.5]), rtol=1e-6)
-    assert [sheet[92, 92 + 180 * i].tolist() for i in range(3)] == [[x] * 3 for x in (100, 200, 50)]
+    for i, grey in enumerate((100, 200, 50)):
+        tile = sheet[4 : 4 + 176, 4 + 180 * i : 4 + 180 * i + 176]
+        np.testing.assert_array_equal(tile, np.full_like(tile, grey))
 
 
 def test_evaluation_on_a_folder_of_some_classes(tiny_run, own_data, tmp_path):
