@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,13 @@ def _split_of(
 
 def _data_name(arguments: argparse.Namespace, source: ClassificationSource) -> str:
     """What tells results on this data from those on other data."""
-    # The folder alone is called "val" too often.
-    folders = Path(arguments.images).resolve().parts[-2:] if arguments.images else ()
-    lists = (Path(arguments.list).stem,) if arguments.list else ()
-    return " ".join((source.name, *folders, *lists))
+    if not arguments.images:
+        return source.name
+    paths = [Path(path).resolve() for path in (arguments.images, arguments.list) if path]
+    # The folder alone is called "val" too often, and so may be the one that it is in.
+    readable = [*paths[0].parts[-2:], *(path.stem for path in paths[1:])]
+    digest = hashlib.sha256("\0".join(map(str, paths)).encode(errors="surrogateescape"))
+    return " ".join((source.name, *readable, digest.hexdigest()[:6]))
 
 
 @exit_on_bad_input
