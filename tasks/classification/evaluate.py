@@ -25,7 +25,7 @@ from tasks.classification.data import (
 )
 from tasks.classification.drawing import draw_confusion, draw_examples
 from tasks.classification.inference import Predictor, make_predictor
-from tasks.classification.recipes import ClassificationRecipe
+from tasks.classification.recipes import ClassificationRecipe, published_top1
 from tasks.classification.results import Results, collect
 from tasks.classification.trained import load_trained
 from tasks.common.atomic_write import write_json
@@ -220,6 +220,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictor = make_predictor(trained.model)
     results = evaluate(predictor, source, recipe, split, classes, label_names)
     metrics, confusion = results.metrics(), results.confusion()
+    # Elsewhere than on the validation split of its own data there is nothing to compare with.
+    is_own = (source.name, split) == (recipe.dataset, recipe.validation_split)
+    if is_own and (published := published_top1(recipe)):
+        metrics["published_top1"] = published
     print(f"{trained.path} on {source.name}, split {split}, {len(results.labels)} images:")
     print_metrics(metrics)
     _print_classes(results)

@@ -149,6 +149,24 @@ def test_the_report_names_the_published_figure(capsys):
     assert "0.7180 (slim, ImageNet 2012 val)" in capsys.readouterr().out
 
 
+def test_the_published_figure_goes_with_the_data_of_the_training(
+    tiny_run, tiny_recipe, tmp_path, monkeypatch
+):
+    asked = []
+
+    def published_top1(recipe):
+        asked.append(recipe)
+        return 0.718
+
+    monkeypatch.setattr(evaluate, "published_top1", published_top1)
+    for number, more in enumerate((["--central-crop", "0.5"], ["--split", "test[:3]"])):
+        folder = tmp_path / str(number)
+        evaluate.main(["--run-dir", str(tiny_run), "--output", str(folder), *more])
+        (metrics,) = folder.glob("metrics_*.json")
+        assert read_json(metrics).get("published_top1") == (None if number else 0.718)
+    assert asked == [dataclasses.replace(tiny_recipe, central_crop=0.5)]
+
+
 def test_skipped_images_are_counted_and_named(tiny_run, own_data, tmp_path, capsys):
     (name,) = [path.name for path in sorted((own_data / "val").iterdir())][:1]
     broken = own_data / "val" / name / "broken.jpg"
