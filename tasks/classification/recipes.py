@@ -151,6 +151,11 @@ def head_phase(recipe: ClassificationRecipe) -> ClassificationRecipe:
     )
 
 
+def monitored(recipe: ClassificationRecipe) -> str:
+    """The metric whose highest value makes the best checkpoint: what the training aims at."""
+    return "top1" if recipe.class_weights == "none" else "balanced_accuracy"
+
+
 # What may differ from `imagenet_paper` without making another training of it.
 _FREE_FIELDS = (
     *("data_dir", "shuffle_buffer", "cache", "evaluation_batch_size", "evaluate_every"),

@@ -22,6 +22,7 @@ from tasks.classification.recipes import (
     RECIPES,
     ClassificationRecipe,
     head_phase,
+    monitored,
     published_top1,
 )
 from tasks.common.atomic_write import write_json
@@ -74,10 +75,11 @@ def run(recipe: ClassificationRecipe, folder: Path, train: Callable = train) -> 
             model = _built(first, source)
             on_chief(lambda: _open(folder, recipe, source))
             metrics = _fit(model, source, first, head, train)
-            if "top1" not in metrics:  # Nothing was trained that the other phase could start from.
+            monitor = monitored(first)
+            if monitor not in metrics:  # Nothing was trained that the other phase could start from.
                 return metrics
             if is_chief():
-                print(f"the classifier alone, in {head}: top1 {metrics['top1']:.4f}")
+                print(f"the classifier alone, in {head}: {monitor} {metrics[monitor]:.4f}")
         start = dataclasses.replace(
             recipe, init_weights=str(head / "best.keras"), backbone_weights=None
         )
@@ -130,7 +132,7 @@ def _fit(
         recipe,
         folder,
         lambda: evaluate(predictor, source, recipe, recipe.validation_split).metrics(),
-        monitor="top1",
+        monitor=monitored(recipe),
         saved=model,
     )
 
