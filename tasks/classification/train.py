@@ -31,6 +31,7 @@ from tasks.common.console import exit_on_bad_input
 from tasks.common.randomness import set_seed
 from tasks.common.replicated_fit import for_fit
 from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.start import check_start
 from tasks.common.strategy import distributed
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
@@ -55,7 +56,7 @@ def run(recipe: ClassificationRecipe, folder: Path, train: Callable = train) -> 
     Raises:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
-    on_chief(lambda: check_run_folder(folder, "classification", recipe))
+    on_chief(lambda: check_start(folder, "classification", recipe))
     _check_folders(recipe)
     source = chief_first(lambda: open_source(recipe))
     for split in (recipe.train_split, recipe.validation_split):
