@@ -173,9 +173,8 @@ def balanced_weights(source: ClassificationSource, split: str) -> np.ndarray:
     Returns:
         float32 [classes]: examples / (classes * examples of the class); 0 for a class without.
     """
-    labels = source.examples(split).map(lambda example: example["label"]).batch(1024)
     counts = np.zeros([len(source.label_names)], np.int64)
-    for batch in labels.as_numpy_iterator():
+    for batch in source.labels(split).batch(1024).as_numpy_iterator():
         counts += np.bincount(batch, minlength=len(counts))
     weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1)) * (counts > 0)
     return weights.astype(np.float32)
