@@ -254,7 +254,7 @@ IMAGENET_PAPER = ClassificationRecipe(
 # for alpha 1.0 at 224, 500 epochs: RMSProp, an exponential schedule, weight decay 1e-5, neither
 # RandAugment nor mixup. Its imagenet_mobilenetv2_gpu.yaml states 71.0 %, its
 # imagenet_mobilenetv2_tpu.yaml 72.72 %: 0.008 below and 0.009 above PUBLISHED_TOP1. An estimate for
-# all sizes is therefore no better than PUBLISHED_TOP1, plus or minus 0.01.
+# all sizes is therefore PUBLISHED_TOP1 plus or minus 0.01, and no more than a guess.
 # An epoch is one of ImageNet at batch 128, 10,009 steps, as above.
 IMAGENET_MODERN = dataclasses.replace(
     IMAGENET_PAPER,
