@@ -1,10 +1,10 @@
 """Times the input pipeline of every task alone, against that of tf-models-official.
 
 Both sides read the same encoded photos from record files and do the same job; what differs is
-printed. Where that is less than the recipe does, its whole pipeline is timed, too. A last program
-is the training step of the recipe's network on a batch that lies in memory, which tells whether a
-training by the whole recipe waits for its input on this machine. Programs take turns in one run,
-each in a process of its own that is stopped while the others are timed.
+printed. Where they leave out what either does in its own way, both are timed with it, too. A last
+program is the training step of the recipe's network on a batch that lies in memory, which tells
+whether a training by the whole recipe waits for its input on this machine. Programs take turns in
+one run, each in a process of its own that is stopped while the others are timed.
 
 The photos are drawn unless one's own are given; annotations are random in either case.
 
@@ -29,6 +29,7 @@ from input_pipelines import (
     JOBS,
     OURS,
     PEER,
+    PEER_WHOLE,
     RECIPES,
     STEP,
     WHOLE,
@@ -92,8 +93,9 @@ def summary(result: dict[str, Any]) -> dict[str, Any]:
     Returns:
         "images_per_second" and "cpu_ms_per_image" a program; "speed" and "cpu_speed", how many
         times as fast as the peer ours is by wall time and by processor time, each (median, least,
-        largest) over the rounds, None without peer; "input_over_step", how many times as fast as
-        the training step the recipe's whole pipeline is, None without it.
+        largest) over the rounds, None without peer; "whole_speed" and "whole_cpu_speed", the same
+        of both with what is left out otherwise; "input_over_step", how many times as fast as the
+        training step the recipe's whole pipeline is, None without it.
     """
     images = {row["name"]: row["images"] for row in result["rows"]}
     steps = result["steps"]
@@ -102,7 +104,7 @@ def summary(result: dict[str, Any]) -> dict[str, Any]:
         return [step[key] / images[name] for step in steps[name]]
 
     def speed(one: str, other: str, key: str) -> tuple[float, float, float] | None:
-        if other not in steps:
+        if one not in steps or other not in steps:
             return None
         rounds = zip(per_image(one, key), per_image(other, key), strict=True)
         ratios = [theirs / ours for ours, theirs in rounds]
@@ -113,6 +115,8 @@ def summary(result: dict[str, Any]) -> dict[str, Any]:
         "cpu_ms_per_image": {n: statistics.median(per_image(n, "cpu_ms")) for n in steps},
         "speed": speed(OURS, PEER, "ms"),
         "cpu_speed": speed(OURS, PEER, "cpu_ms"),
+        "whole_speed": speed(WHOLE, PEER_WHOLE, "ms"),
+        "whole_cpu_speed": speed(WHOLE, PEER_WHOLE, "cpu_ms"),
         "input_over_step": speed(_whole_input(steps), STEP, "ms"),
     }
 
@@ -159,12 +163,13 @@ def print_result(result: dict[str, Any]) -> None:
             for row in measured["rows"]
         ]
         print(format_table(header, rows))
-        if measured["speed"]:
-            (median, low, high), cpu = measured["speed"], measured["cpu_speed"]
-            print(
-                f"{OURS} is {median:.2f} times as fast as {PEER} ({low:.2f}-{high:.2f}), by "
-                f"processor time {cpu[0]:.2f} times ({cpu[1]:.2f}-{cpu[2]:.2f})"
-            )
+        for ours, peer, kind in ((OURS, PEER, ""), (WHOLE, PEER_WHOLE, "whole_")):
+            if measured[f"{kind}speed"]:
+                (median, low, high), cpu = measured[f"{kind}speed"], measured[f"{kind}cpu_speed"]
+                print(
+                    f"{ours} is {median:.2f} times as fast as {peer} ({low:.2f}-{high:.2f}), by "
+                    f"processor time {cpu[0]:.2f} times ({cpu[1]:.2f}-{cpu[2]:.2f})"
+                )
         if measured["input_over_step"]:
             print(verdict(measured))
         benchmarking.print_circumstances(measured)

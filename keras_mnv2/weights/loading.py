@@ -24,7 +24,7 @@ from keras_mnv2.weights.download import (
 from keras_mnv2.weights.importing import LoadReport, canonical_arrays, import_tensors, model_info
 from keras_mnv2.weights.inspection import inspect_tensors
 from keras_mnv2.weights.legacy_h5_writer import write_legacy_h5
-from keras_mnv2.weights.opening import open_weights
+from keras_mnv2.weights.opening import kind, open_weights
 from keras_mnv2.weights.tensors import WeightsError
 
 _logger = logging.getLogger("keras_mnv2")
@@ -84,6 +84,17 @@ def load_weights(
         )
     _logger.log(logging.WARNING if report.skipped else logging.INFO, "%s", report)
     return report
+
+
+def check_weights(weights: str | os.PathLike) -> None:
+    """Looks whether `load_weights` will find something; loads and downloads nothing.
+
+    Raises:
+        WeightsError: if that is neither a registered name nor a file, checkpoint or folder, or
+            the file is empty.
+    """
+    if not is_registered(weights):
+        kind(os.path.expanduser(os.fspath(weights)))
 
 
 def is_registered(weights: str | os.PathLike) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
@@ -33,6 +35,16 @@ def open_source(recipe: ClassificationRecipe) -> ClassificationSource:
     return open_classification_source(
         recipe.dataset, **{name: getattr(recipe, name) for name in fields}
     )
+
+
+def skipped_files(
+    source: ClassificationSource, recipe: ClassificationRecipe
+) -> dict[str, list[str]]:
+    """Paths of the unreadable files that the recipe's data set leaves out, by split."""
+    return {
+        split: [str(Path(getattr(recipe, f"{split}_images"), name)) for name in names]
+        for split, names in source.skipped.items()
+    }
 
 
 def training_dataset(
@@ -103,10 +115,14 @@ def random_view(encoded: tf.Tensor, recipe: ClassificationRecipe, seed: tf.Tenso
     return color_distortion(image, seeds[2], recipe.color_distortion)
 
 
+def central_part(encoded: tf.Tensor, recipe: ClassificationRecipe) -> tf.Tensor:
+    """The middle of an encoded image, which evaluation shows the network, in its own size."""
+    return tf.image.central_crop(decode(encoded, fast=True), recipe.central_crop)
+
+
 def central_view(encoded: tf.Tensor, recipe: ClassificationRecipe) -> tf.Tensor:
     """The middle of an encoded image at the recipe's input size, uint8 [height, width, 3]."""
-    image = tf.image.central_crop(decode(encoded, fast=True), recipe.central_crop)
-    return _resize(image, recipe.height, recipe.width)
+    return _resize(central_part(encoded, recipe), recipe.height, recipe.width)
 
 
 def evaluation_dataset(
@@ -157,9 +173,8 @@ def balanced_weights(source: ClassificationSource, split: str) -> np.ndarray:
     Returns:
         float32 [classes]: examples / (classes * examples of the class); 0 for a class without.
     """
-    labels = source.examples(split).map(lambda example: example["label"]).batch(1024)
     counts = np.zeros([len(source.label_names)], np.int64)
-    for batch in labels.as_numpy_iterator():
+    for batch in source.labels(split).batch(1024).as_numpy_iterator():
         counts += np.bincount(batch, minlength=len(counts))
     weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1)) * (counts > 0)
     return weights.astype(np.float32)

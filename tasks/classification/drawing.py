@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +14,10 @@ _WRONG: Color = (255, 112, 96)
 # With more classes there is no room for names and numbers.
 _NAMED_CLASSES = 60
 _LONGEST_SIDE = 1024
+_TITLE_HEIGHT = 20
+# Of so many classes one has its index written, the first that leaves room for the digits.
+_TICK_STEPS = (2, 5, 10, 20, 50)
+_TICK_DISTANCE = 24
 
 
 def draw_confusion(confusion: np.ndarray, label_names: Sequence[str]) -> np.ndarray:
@@ -21,7 +25,8 @@ def draw_confusion(confusion: np.ndarray, label_names: Sequence[str]) -> np.ndar
 
     The brightness of a cell is the share of the true class that it has; the diagonal is green,
     errors are red. Classes that no example has and that none is taken for are left out. Up to 60
-    classes have their names and counts written; of more, each is a line of a few pixels.
+    classes have their names and counts written; of more, each is a line of a few pixels, and some
+    have their indices beside it.
 
     Args:
         confusion: int [n, n].
@@ -38,28 +43,63 @@ def draw_confusion(confusion: np.ndarray, label_names: Sequence[str]) -> np.ndar
     # The root lets a single error in a hundred be seen.
     strength = np.sqrt(shares)[..., np.newaxis]
     cells = (BACKGROUND + strength * (colors - np.array(BACKGROUND))).round().astype(np.uint8)
+    font = ImageFont.load_default(size=13)
     if count > _NAMED_CLASSES:
         side = max(1, _LONGEST_SIDE // count)
-        return cells.repeat(side, axis=0).repeat(side, axis=1)
+        every = next(step for step in _TICK_STEPS if step * side >= _TICK_DISTANCE)
+        indices = {i: str(found[i]) for i in range(0, count, every)}
+        canvas, _ = _with_axes(cells, side, indices, " (index of the class)", font)
+        return np.array(canvas)
 
-    font = ImageFont.load_default(size=13)
     side = max(24, round(max(font.getlength(str(n)) for n in confusion.flat)) + 8)
-    names = [_shortened(name, font, 160) for name in label_names]
-    margin = round(max(font.getlength(name) for name in names)) + 12
-    canvas = Image.new("RGB", (margin + count * side + 1,) * 2, BACKGROUND)
-    grid = Image.fromarray(cells).resize((count * side,) * 2, Image.Resampling.NEAREST)
-    canvas.paste(grid, (margin, margin))
+    names = {i: _shortened(name, font, 160) for i, name in enumerate(label_names)}
+    canvas, margin = _with_axes(cells, side, names, "", font)
     draw = ImageDraw.Draw(canvas)
-    for i, name in enumerate(names):
-        middle = margin + i * side + side // 2
-        draw.text((margin - 6, middle), name, font=font, fill=WHITE, anchor="rm")
-        canvas.paste(_upright(name, font, margin), (middle - 8, 0))
     for (row, column), number in np.ndenumerate(confusion):
         if number:
             center = (margin + column * side + side // 2, margin + row * side + side // 2)
             fill = text_color(tuple(cells[row, column].tolist()))
             draw.text(center, str(number), font=font, fill=fill, anchor="mm")
     return np.array(canvas)
+
+
+def _with_axes(
+    cells: np.ndarray,
+    side: int,
+    labels: Mapping[int, str],
+    what: str,
+    font: ImageFont.FreeTypeFont,
+) -> tuple[Image.Image, int]:
+    """A matrix of cells with titles and labels on its left and above it.
+
+    Args:
+        cells: uint8 [n, n, 3], the colours.
+        side: of a cell, in pixels.
+        labels: texts of some rows, which are those of the columns, too.
+        what: the labels are, for the titles.
+
+    Returns:
+        The picture, and the width of the margins.
+    """
+    strip = round(max(font.getlength(text) for text in labels.values())) + 14
+    margin, length = _TITLE_HEIGHT + strip, len(cells) * side
+    canvas = Image.new("RGB", (margin + length + 1,) * 2, BACKGROUND)
+    grid = Image.fromarray(cells).resize((length,) * 2, Image.Resampling.NEAREST)
+    canvas.paste(grid, (margin, margin))
+    draw = ImageDraw.Draw(canvas)
+    for i, text in labels.items():
+        middle = margin + i * side + side // 2
+        draw.text((margin - 8, middle), text, font=font, fill=WHITE, anchor="rm")
+        draw.line((margin - 3, middle, margin - 1, middle), fill=WHITE)
+        canvas.paste(_upright(text, font, strip), (middle - 8, _TITLE_HEIGHT))
+        draw.line((middle, margin - 3, middle, margin - 1), fill=WHITE)
+    rows, columns = f"annotated{what}", f"predicted{what}"
+    width = round(max(font.getlength(text) for text in (rows, columns))) + 14
+    # In the middle, unless a small matrix has too little room to the right.
+    begin = min(margin + (length - width) // 2, canvas.width - width)
+    draw.text((begin + 8, 2), columns, font=font, fill=WHITE)
+    canvas.paste(_upright(rows, font, width), (2, begin))
+    return canvas, margin
 
 
 def captioned(image: np.ndarray, lines: Sequence[tuple[str, Color]], side: int) -> np.ndarray:
@@ -126,5 +166,5 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 def _upright(text: str, font: ImageFont.FreeTypeFont, length: int) -> Image.Image:
     """Text that reads from the bottom to the top, and ends a little above the bottom."""
     strip = Image.new("RGB", (length, 16), BACKGROUND)
-    ImageDraw.Draw(strip).text((6, 8), text, font=font, fill=WHITE, anchor="lm")
+    ImageDraw.Draw(strip).text((8, 8), text, font=font, fill=WHITE, anchor="lm")
     return strip.rotate(90, expand=True)

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.classification.data import FILE_FIELDS, evaluation_dataset, open_source
+from tasks.classification.data import (
+    FILE_FIELDS,
+    central_part,
+    evaluation_dataset,
+    open_source,
+    skipped_files,
+)
 from tasks.classification.drawing import draw_confusion, draw_examples
 from tasks.classification.inference import Predictor, make_predictor
-from tasks.classification.recipes import ClassificationRecipe
+from tasks.classification.recipes import ClassificationRecipe, published_top1
 from tasks.classification.results import Results, collect
 from tasks.classification.trained import load_trained
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
-from tasks.common.images import decode
 from tasks.common.pictures import write_picture
 from tasks.common.trained import add_model_arguments, result_name
 from tasks.common.workers import share
@@ -59,9 +65,15 @@ def evaluate(
 
 
 def find_worst(
-    results: Results, source: ClassificationSource, split: str, count: int
+    results: Results,
+    source: ClassificationSource,
+    recipe: ClassificationRecipe,
+    split: str,
+    count: int,
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """The images of highest loss, the worst first, with what they are and what was predicted.
+
+    Of each image the part is drawn that the network was shown: what it missed may lie beyond.
 
     Returns:
         A row each: "filename", "loss", "true", "true_probability", "predicted" and
@@ -85,7 +97,7 @@ def find_worst(
         }
         for i in worst
     ]
-    images = [decode(examples[i]["image"]).numpy() for i in worst]
+    images = [central_part(examples[i]["image"], recipe).numpy() for i in worst]
     shown = ("true", "true_probability", "predicted", "predicted_probability")
     return rows, draw_examples(images, *([row[key] for row in rows] for key in shown))
 
@@ -123,7 +135,9 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     other.add_argument("--list", help="file of paths in --images with class indices")
     other.add_argument("--class-names", help="text file of class names, one a line, with --list")
     other.add_argument(
-        "--skip-broken", action="store_true", help="leave out unreadable images, and count them"
+        "--skip-broken",
+        action="store_true",
+        help="leave out unreadable images; the metrics file names them",
     )
     other.add_argument(
         "--by-index",
@@ -174,10 +188,13 @@ def _split_of(
 
 def _data_name(arguments: argparse.Namespace, source: ClassificationSource) -> str:
     """What tells results on this data from those on other data."""
-    # The folder alone is called "val" too often.
-    folders = Path(arguments.images).resolve().parts[-2:] if arguments.images else ()
-    lists = (Path(arguments.list).stem,) if arguments.list else ()
-    return " ".join((source.name, *folders, *lists))
+    if not arguments.images:
+        return source.name
+    paths = [Path(path).resolve() for path in (arguments.images, arguments.list) if path]
+    # The folder alone is called "val" too often, and so may be the one that it is in.
+    readable = [*paths[0].parts[-2:], *(path.stem for path in paths[1:])]
+    digest = hashlib.sha256("\0".join(map(str, paths)).encode(errors="surrogateescape"))
+    return " ".join((source.name, *readable, digest.hexdigest()[:6]))
 
 
 @exit_on_bad_input
@@ -203,6 +220,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictor = make_predictor(trained.model)
     results = evaluate(predictor, source, recipe, split, classes, label_names)
     metrics, confusion = results.metrics(), results.confusion()
+    # Elsewhere than on the validation split of its own data there is nothing to compare with.
+    is_own = (source.name, split) == (recipe.dataset, recipe.validation_split)
+    if is_own and (published := published_top1(recipe)):
+        metrics["published_top1"] = published
     print(f"{trained.path} on {source.name}, split {split}, {len(results.labels)} images:")
     print_metrics(metrics)
     _print_classes(results)
@@ -218,7 +239,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "skipped": {split: len(names) for split, names in source.skipped.items()},
     }
     path = trained.folder / f"metrics_{name}.json"
-    write_json(path, {**about, **metrics, "accuracy_per_class": results.accuracy_per_class()})
+    more = {
+        "accuracy_per_class": results.accuracy_per_class(),
+        "skipped_files": skipped_files(source, data),
+    }
+    write_json(path, {**about, **metrics, **more})
     print(f"metrics: {path}")
     path = trained.folder / f"confusion_{name}.json"
     matrix = {"labels": label_names, "true_by_predicted": confusion.tolist()}
@@ -226,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_picture(path.with_suffix(".png"), draw_confusion(confusion, label_names))
     print(f"confusion matrix: {path} and .png")
     if arguments.worst:
-        rows, picture = find_worst(results, source, split, arguments.worst)
+        rows, picture = find_worst(results, source, recipe, split, arguments.worst)
         path = trained.folder / f"worst_{name}.json"
         write_json(path, {**about, "worst": rows})
         write_picture(path.with_suffix(".png"), picture)

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from tasks.classification.data import open_source, training_dataset
+from tasks.classification.data import open_source, skipped_files, training_dataset
 from tasks.classification.evaluate import evaluate, print_metrics
 from tasks.classification.inference import make_predictor
 from tasks.classification.model import build_model, compile_model
@@ -22,6 +22,7 @@ from tasks.classification.recipes import (
     RECIPES,
     ClassificationRecipe,
     head_phase,
+    monitored,
     published_top1,
 )
 from tasks.common.atomic_write import write_json
@@ -30,6 +31,7 @@ from tasks.common.console import exit_on_bad_input
 from tasks.common.randomness import set_seed
 from tasks.common.replicated_fit import for_fit
 from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.start import check_start
 from tasks.common.strategy import distributed
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
@@ -54,7 +56,7 @@ def run(recipe: ClassificationRecipe, folder: Path, train: Callable = train) -> 
     Raises:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
-    on_chief(lambda: check_run_folder(folder, "classification", recipe))
+    on_chief(lambda: check_start(folder, "classification", recipe))
     _check_folders(recipe)
     source = chief_first(lambda: open_source(recipe))
     for split in (recipe.train_split, recipe.validation_split):
@@ -74,10 +76,11 @@ def run(recipe: ClassificationRecipe, folder: Path, train: Callable = train) -> 
             model = _built(first, source)
             on_chief(lambda: _open(folder, recipe, source))
             metrics = _fit(model, source, first, head, train)
-            if "top1" not in metrics:  # Nothing was trained that the other phase could start from.
+            monitor = monitored(first)
+            if monitor not in metrics:  # Nothing was trained that the other phase could start from.
                 return metrics
             if is_chief():
-                print(f"the classifier alone, in {head}: top1 {metrics['top1']:.4f}")
+                print(f"the classifier alone, in {head}: {monitor} {metrics[monitor]:.4f}")
         start = dataclasses.replace(
             recipe, init_weights=str(head / "best.keras"), backbone_weights=None
         )
@@ -106,10 +109,7 @@ def _built(recipe: ClassificationRecipe, source: ClassificationSource) -> keras.
 def _open(folder: Path, recipe: ClassificationRecipe, source: ClassificationSource) -> None:
     open_run_folder(folder, "classification", recipe)
     write_labels(folder / "labels.json", labels=source.label_names)
-    skipped = {
-        split: [str(Path(getattr(recipe, f"{split}_images"), name)) for name in names]
-        for split, names in source.skipped.items()
-    }
+    skipped = skipped_files(source, recipe)
     if any(skipped.values()):
         write_json(folder / "skipped.json", skipped)
 
@@ -133,7 +133,7 @@ def _fit(
         recipe,
         folder,
         lambda: evaluate(predictor, source, recipe, recipe.validation_split).metrics(),
-        monitor="top1",
+        monitor=monitored(recipe),
         saved=model,
     )
 

@@ -11,6 +11,9 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+# The options of a recipe are too many to come before every error.
+_USAGE = "%(prog)s [--recipe NAME] [--OPTION VALUE ...] (--help lists the options)"
+
 
 def option(default: Any, help: str, decides: bool = True) -> Any:
     """A recipe field with its default and the sentence that `--help` shows.
@@ -46,7 +49,7 @@ def parse_recipe(
     """
     argv = [_with_hyphens(word) for word in (sys.argv[1:] if argv is None else argv)]
     # The recipe comes first, so that --help shows the values that it would run with.
-    chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    chooser = argparse.ArgumentParser(usage=_USAGE, add_help=False, allow_abbrev=False)
     chooser.add_argument("--recipe", default=default)
     name = chooser.parse_known_args(argv)[0].recipe
     if name not in recipes:
@@ -54,7 +57,10 @@ def parse_recipe(
     recipe = recipes[name]
 
     parser = argparse.ArgumentParser(
-        description=description, allow_abbrev=False, formatter_class=_HelpFormatter
+        usage=_USAGE,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument(
         "--recipe",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_mnv2.weights import load_weights
+from keras_mnv2.weights.loading import check_weights
 from tasks.common.recipe import TrainingRecipe
 
 
@@ -23,8 +24,11 @@ def set_precision(recipe: TrainingRecipe) -> None:
 
 
 def check_initial_weights(recipe: TrainingRecipe) -> None:
-    """Raises ValueError if batch normalization that knows nothing yet is to be frozen."""
-    if recipe.freeze_bn and not (recipe.init_weights or recipe.backbone_weights):
+    """Raises ValueError for weights that are not there, or that freeze_bn would need."""
+    weights = recipe.init_weights or recipe.backbone_weights
+    if weights:
+        check_weights(weights)
+    elif recipe.freeze_bn:
         raise ValueError(
             "freeze_bn keeps the batch normalization of trained weights: give init_weights (a file "
             "or a published name) or backbone_weights, or train with --no-freeze-bn"

@@ -79,9 +79,8 @@ def seeded_examples(
     if has_own_part := recipe.shard_files and pipelines > 1:
         split = source.parts(split, pipelines)[pipeline]
     num_examples = source.num_examples(split)
-    in_file_order = source.examples(split, shuffle_files=True, seed=recipe.seed)
     if recipe.cache:
-        in_file_order = in_file_order.cache()
+        cached = source.examples(split, shuffle_files=True, seed=recipe.seed).cache()
     buffer = min(recipe.shuffle_buffer, num_examples)
 
     # Every how many-th example of the training this pipeline reads, and which is the first.
@@ -91,7 +90,9 @@ def seeded_examples(
         # Of this function's graph alone: TensorFlow would ask whether a tensor is 0 if it were 0.
         tf.compat.v1.set_random_seed(1)
         seed = recipe.seed + epoch
-        examples = in_file_order.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+        # The files in another order in each epoch, since the buffer mixes those next to each other.
+        read = cached if recipe.cache else source.examples(split, shuffle_files=True, seed=seed)
+        examples = read.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
         numbers = tf.data.Dataset.range(epoch * num_examples, (epoch + 1) * num_examples)
         return tf.data.Dataset.zip(examples, numbers.map(pair))
 
@@ -116,6 +117,7 @@ def map_on_all_cores(dataset: tf.data.Dataset, function: Callable) -> tf.data.Da
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux only; sees the limits of containers and taskset
+    # Linux only; sees taskset and the cpusets of containers, but no quotas of processor time.
+    if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -23,7 +23,10 @@ class TrainingRecipe:
     train_split: str = option("train", "split to train on")
     validation_split: str = option("validation", "split to evaluate during training")
     shuffle_buffer: int = option(2048, "encoded images among which the next one is drawn")
-    cache: bool = option(False, "keep the encoded images in memory", decides=False)
+    cache: bool = option(
+        False,
+        "keep the encoded images in memory, in one order of their files for all epochs",
+    )
     shard_files: bool = option(
         False, "of n workers, each reads an n-th of the files, where all read all of them otherwise"
     )
@@ -77,7 +80,9 @@ class TrainingRecipe:
     decay_power: float = option(0.9, "power of the polynomial schedule")
     momentum: float = option(0.9, "momentum of sgd and rmsprop")
     rmsprop_decay: float = option(0.9, "decay of the squared gradients of rmsprop")
-    epsilon: float = option(1e-7, "added to the denominator of rmsprop and adam")
+    epsilon: float = option(
+        1e-7, "rmsprop adds it to the mean square under the root, adam to the root"
+    )
     gradient_clip_norm: float | None = option(None, "longest gradient, over all variables")
     weight_decay: float = option(
         4e-5, "of ordinary convolution kernels as slim counts it: half of it is the L2 factor"
@@ -135,9 +140,9 @@ class TrainingRecipe:
             ("precision", PRECISIONS),
         ):
             require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        require(
-            self, "warmup_steps", self.warmup_steps < self.train_steps, "fewer than train_steps"
-        )
+        is_shorter = self.warmup_steps < self.train_steps
+        rule = f"fewer than train_steps={self.train_steps}"
+        require(self, "warmup_steps", is_shorter, rule)
         self._check_steps_per_execution()
         self._check_data_service()
         if self.init_weights and self.backbone_weights:

@@ -18,6 +18,8 @@ from tasks.common.recipe import TrainingRecipe
 from tasks.common.run_folder import RunFolderError, load_recipe, read_json
 
 CHECKPOINTS = ("best", "last")
+# A minus is one in front of a bound only; names of splits may have hyphens.
+_SIGNS_OF_SPLITS = {r"(?<=[\[:])-": "minus", ":": " to ", "%": "pct", r"\+": " and "}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,11 +102,20 @@ def load_model(path: Path) -> keras.Model:
     return model
 
 
-def result_name(model_path: Path, *words: str) -> str:
-    """What tells the results of several evaluations apart that lie in one folder."""
+def result_name(model_path: Path, data: str, split: str, *words: str) -> str:
+    """What tells the results of several evaluations apart that lie in one folder.
+
+    Args:
+        model_path: of the model.
+        data: name of the data set, and what else tells it from others.
+        split: of the data, where `test[:100]` becomes `test_to_100` and `test[-100:]`
+            `test_minus100_to`.
+        words: how it was evaluated.
+    """
     model = model_path.name if is_exported(model_path) else model_path.stem
-    words = (model, *words)
-    return "_".join(re.findall(r"\w+", " ".join(words)))
+    for sign, word in _SIGNS_OF_SPLITS.items():
+        split = re.sub(sign, word, split)
+    return "_".join(re.findall(r"\w+", " ".join((model, data, split, *words))))
 
 
 def write_labels(path: Path, **columns: Sequence[Any]) -> None:

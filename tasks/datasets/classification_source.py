@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tasks.common.wording import SHOWN_PROBLEMS, first_of
@@ -17,6 +18,8 @@ from tasks.datasets.tfds_classification import (
     check_features,
     object_counter,
     read_examples,
+    read_labels,
+    read_object_labels,
     read_objects,
 )
 from tasks.datasets.tfds_detection import tfds_categories
@@ -32,10 +35,21 @@ class ClassificationSource(Source):
     `tasks.common.images.decode`; "label": int32 scalar, contiguous from 0; "filename": string.
 
     Attributes:
+        read_labels: split -> labels of `examples` alone, without their images. Use `labels`.
         skipped: names of the unreadable files that were left out, by split.
     """
 
+    read_labels: Callable[[str], tf.data.Dataset] = dataclasses.field(repr=False)
     skipped: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, repr=False)
+
+    def labels(self, split: str) -> tf.data.Dataset:
+        """The labels of a split in its order, int32 scalars; no image is decoded or cut out.
+
+        Raises:
+            ValueError: as `num_examples`.
+        """
+        self.num_examples(split)
+        return self.read_labels(split)
 
 
 def open_classification_source(
@@ -126,6 +140,7 @@ def _open_shapes(name: str, builder: tfds.core.DatasetBuilder) -> Classification
         splits=tuple(builder.info.splits),
         count=object_counter(builder),
         read=lambda split, shuffle_files, seed: read_objects(builder, split, shuffle_files, seed),
+        read_labels=lambda split: read_object_labels(builder, split),
     )
 
 
@@ -139,5 +154,6 @@ def _from_builder(name: str, builder: tfds.core.DatasetBuilder) -> Classificatio
         splits=tuple(builder.info.splits),
         count=split_counter(builder),
         read=lambda split, shuffle_files, seed: read_examples(builder, split, shuffle_files, seed),
+        read_labels=lambda split: read_labels(builder, split),
         skipped={split: tuple(names) for split, names in skipped.items()},
     )

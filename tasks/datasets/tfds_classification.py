@@ -39,19 +39,30 @@ def read_examples(
     file_names = {"image/filename", "file_name"} & set(builder.info.features)
     wanted = {"image", "label"} | file_names
     examples = read_features(builder, wanted, ["image"], split, shuffle_files, seed)
-    unlabelled = (
-        f"split {split} of data set {builder.info.full_name} has images without a label; "
-        "use another split"
-    )
 
     def to_element(example: dict) -> dict[str, tf.Tensor]:
-        label = tf.cast(example["label"], tf.int32)
-        # TFDS marks them with -1, e.g. in the test split of imagenet2012.
-        tf.debugging.assert_non_negative(label, unlabelled)
+        label = _label(builder, split, example)
         name = next((example[key] for key in sorted(file_names)), example["tfds_id"])
         return {"image": example["image"], "label": label, "filename": name}
 
     return examples.map(to_element, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def read_labels(builder: tfds.core.DatasetBuilder, split: str) -> tf.data.Dataset:
+    """The labels of `read_examples` alone."""
+    examples = read_features(builder, ["label"], [], split, False, None)
+    return examples.map(lambda example: _label(builder, split, example))
+
+
+def _label(builder: tfds.core.DatasetBuilder, split: str, example: dict) -> tf.Tensor:
+    label = tf.cast(example["label"], tf.int32)
+    # TFDS marks them with -1, e.g. in the test split of imagenet2012.
+    tf.debugging.assert_non_negative(
+        label,
+        f"split {split} of data set {builder.info.full_name} has images without a label; "
+        "use another split",
+    )
+    return label
 
 
 def object_counter(builder: tfds.core.DatasetBuilder) -> Callable[[str], int]:
@@ -76,6 +87,12 @@ def read_objects(
     wanted = ["image", "image/filename", "objects"]
     examples = read_features(builder, wanted, ["image"], split, shuffle_files, seed)
     return examples.map(_cut_out_objects, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+
+
+def read_object_labels(builder: tfds.core.DatasetBuilder, split: str) -> tf.data.Dataset:
+    """The labels of `read_objects` alone."""
+    examples = read_features(builder, ["objects"], [], split, False, None)
+    return examples.map(lambda example: tf.cast(example["objects"]["label"], tf.int32)).unbatch()
 
 
 def _cut_out_objects(example: dict) -> dict[str, tf.Tensor]:

@@ -172,12 +172,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_metrics(metrics)
 
     height, width = trained.recipe.size
-    words = [source.name, split, f"{height}x{width}"]
+    words = [f"{height}x{width}"]
     words += [f"stride{trained.output_stride}"] * (trained.output_stride is not None)
     if arguments.scales != [1.0]:
         words.append("scales " + " ".join(f"{100 * scale:g}" for scale in arguments.scales))
     words += ["flip"] * arguments.flip
-    name = result_name(trained.path, *words)
+    name = result_name(trained.path, source.name, split, *words)
     about = {"model": str(trained.path), "dataset": source.name, "split": split}
     path = trained.folder / f"metrics_{name}.json"
     write_json(path, {**about, **how, **metrics})

@@ -17,7 +17,8 @@ from tasks.common.checkpoints import finished_steps
 from tasks.common.console import exit_on_bad_input
 from tasks.common.randomness import set_seed
 from tasks.common.replicated_fit import for_fit
-from tasks.common.run_folder import check_run_folder, open_run_folder
+from tasks.common.run_folder import open_run_folder
+from tasks.common.start import check_start
 from tasks.common.strategy import distributed
 from tasks.common.trained import check_labels, write_labels
 from tasks.common.training import train
@@ -42,7 +43,7 @@ def run(recipe: SegmentationRecipe, folder: Path, train: Callable = train) -> di
     Raises:
         ValueError: for bad input. What can be known before training is, before the folder is made.
     """
-    on_chief(lambda: check_run_folder(folder, "segmentation", recipe))
+    on_chief(lambda: check_start(folder, "segmentation", recipe))
     source = chief_first(lambda: open_source(recipe))
     for split in (recipe.train_split, recipe.validation_split):
         check_has_labels(source, split)

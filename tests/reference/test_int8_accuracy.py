@@ -142,9 +142,9 @@ def test_the_report_names_the_layer_that_bias_correction_mends(detector, detecto
     corrected = dataclasses.replace(found, bias_errors=errors)
     after = {row.layer: row for row in layer_errors(corrected, found.images[:4])}
     assert after[before.layer].own_error < 0.6 * before.own_error
-    # All that follows has less of an error, and so have the class logits.
+    # All that follows has less of an error: the class logits have half of its power, in decibels 3.
     last = next(row for row in uncorrected if row.layer == "class_head_0")
-    assert after["class_head_0"].ratio > last.ratio + 4
+    assert after["class_head_0"].ratio > last.ratio + 3
 
 
 def test_98_percent_of_the_pixels_are_the_same(reference, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from keras_mnv2 import MobileNetV2, SSDLite, weights
@@ -36,9 +37,12 @@ def photos(files, size: tuple[int, int]) -> np.ndarray:
 def both(program: Program, path, images: np.ndarray) -> tuple[dict, dict]:
     """Outputs of the exported file and of the program."""
     export_litert(program, path, images=images[:2])
+    return load(path)(images), predicted(program, images)
+
+
+def predicted(program: Program, images: np.ndarray) -> dict[str, np.ndarray]:
     parts = [program.predict(images[i : i + 8]) for i in range(0, len(images), 8)]
-    expected = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return load(path)(images), expected
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def test_classification(reference, tmp_path):
@@ -88,22 +92,53 @@ def _widened(values, random):
     return [kernel.reshape(1, 1, len(kernel), -1), bias.reshape(-1)]
 
 
-def assert_same_detections(found, expected):
-    """Row by row, but rows whose scores are ties may be exchanged."""
-    np.testing.assert_array_equal(found["num_detections"], expected["num_detections"])
-    for image, count in enumerate(expected["num_detections"]):
-        left = set(range(count))
-        for row in range(count):
-            same = [
-                other
-                for other in left
-                if found["classes"][image, other] == expected["classes"][image, row]
-                and abs(found["scores"][image, other] - expected["scores"][image, row]) < 1e-4
-                and np.abs(found["boxes"][image, other] - expected["boxes"][image, row]).max()
-                < 1e-4
-            ]
-            assert same, f"image {image}: row {row} has no counterpart"
-            left.remove(same[0])
+def different_images(found, expected) -> list[int]:
+    """Images with detections that have no counterpart; rows whose scores are ties may change."""
+    return [
+        image
+        for image, count in enumerate(expected["num_detections"])
+        if found["num_detections"][image] != count or not same_rows(found, expected, image, count)
+    ]
+
+
+def same_rows(found, expected, image: int, count: int) -> bool:
+    left = set(range(count))
+    for row in range(count):
+        same = [
+            other
+            for other in left
+            if found["classes"][image, other] == expected["classes"][image, row]
+            and abs(found["scores"][image, other] - expected["scores"][image, row]) < 1e-4
+            and np.abs(found["boxes"][image, other] - expected["boxes"][image, row]).max() < 1e-4
+        ]
+        if not same:
+            return False
+        left.remove(same[0])
+    return True
+
+
+def assert_same_detections(program: Program, path, images: np.ndarray) -> dict[str, np.ndarray]:
+    """A file detects what the program does, but for boxes whose scores are ties.
+
+    Of two boxes that overlap and score the same to the seventh digit, rounding decides which one
+    survives, and with it which others. Where that happens, in one image of twenty at most, the
+    detections must be what the program makes of the encodings and logits of the file.
+
+    Returns:
+        The program's detections.
+    """
+    found, expected = both(program, path, images)
+    raw = detection_program(program.network)
+    given, exact = both(raw, path.with_name(f"raw_{path.name}"), images)
+    for name in exact:
+        np.testing.assert_allclose(given[name], exact[name], atol=1e-4, rtol=0)
+    undecided = different_images(found, expected)
+    assert len(undecided) <= len(images) / 20, undecided
+    if undecided:
+        again = program.finish({name: tf.constant(given[name][undecided]) for name in given})
+        same = {name: value[undecided] for name, value in found.items()}
+        assert not different_images(same, {name: value.numpy() for name, value in again.items()})
+    return expected
 
 
 def coco_photos(reference) -> np.ndarray:
@@ -114,26 +149,23 @@ def coco_photos(reference) -> np.ndarray:
 def test_person_detector(reference, person_detector, tmp_path):
     images = coco_photos(reference)
     program = detection_program(person_detector, ["person"], postprocessing="nms")
-    found, expected = both(program, tmp_path / "person.tflite", images)
+    expected = assert_same_detections(program, tmp_path / "person.tflite", images)
     assert (expected["scores"][:, 0] > 0.5).sum() > 15
-    assert_same_detections(found, expected)
 
 
 def test_person_detector_with_the_custom_operation(reference, person_detector, tmp_path):
     images = coco_photos(reference)[:12]
     program = detection_program(person_detector, ["person"], postprocessing="custom_op")
-    found, expected = both(program, tmp_path / "person.tflite", images)
+    expected = assert_same_detections(program, tmp_path / "person.tflite", images)
     assert expected["num_detections"].tolist() == 12 * [100]
-    assert_same_detections(found, expected)
 
 
 def test_detector_of_eighty_classes(reference, person_detector, tmp_path):
     images = coco_photos(reference)[::2]
     model = with_many_classes(person_detector, images)
     program = detection_program(model, postprocessing="nms")
-    found, expected = both(program, tmp_path / "many.tflite", images)
+    expected = assert_same_detections(program, tmp_path / "many.tflite", images)
     assert len(np.unique(expected["classes"][expected["scores"] > 0.5])) > 30
-    assert_same_detections(found, expected)
 
 
 def test_segmentation(reference, tmp_path):

@@ -118,7 +118,7 @@ def test_fine_tuning_in_two_phases(fine_tuning, tiny_run, tmp_path, monkeypatch,
     assert [row["step"] for row in head] == [0, 2, 3]
     begun = read(folder / "history.json")
     assert [row["step"] for row in begun] == [0, 2]
-    assert begun[0]["top1"] == max(row["top1"] for row in head)
+    assert begun[0]["balanced_accuracy"] == max(row["balanced_accuracy"] for row in head)
     train.main(command)
     assert "the classifier alone" not in capsys.readouterr().out
     history = read(folder / "history.json")
@@ -155,6 +155,24 @@ def test_a_run_returns_the_published_figure(tiny_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "published_top1", lambda recipe: 0.718)
     metrics = train.run(tiny_recipe, tmp_path / "imagenet", no_training)
     assert metrics == {"top1": 0.5, "published_top1": 0.718}
+
+
+@pytest.mark.parametrize(
+    ("class_weights", "expected"), [("none", "top1"), ("balanced", "balanced_accuracy")]
+)
+def test_the_best_checkpoint_is_best_at_what_is_trained(
+    class_weights, expected, fine_tuning, tmp_path
+):
+    monitors = []
+
+    def train_nothing(*_, monitor, **__):
+        monitors.append(monitor)
+        return {}
+
+    for steps, folder in ((0, "main"), (3, "head")):
+        recipe = dataclasses.replace(fine_tuning, class_weights=class_weights, head_steps=steps)
+        train.run(recipe, tmp_path / folder, train_nothing)
+    assert monitors == [expected] * 2
 
 
 def test_a_run_tells_which_images_it_skipped(tiny_recipe, own_data, tmp_path):

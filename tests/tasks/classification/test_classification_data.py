@@ -130,9 +130,11 @@ def of_labels(labels, num_classes=3):
     """A source of one grey picture, again and again."""
     picture = tf.io.encode_png(np.full((40, 40, 3), 128, np.uint8))
 
+    def read_labels(*_):
+        return tf.data.Dataset.from_tensor_slices(tf.constant(labels, tf.int32))
+
     def read(*_):
-        dataset = tf.data.Dataset.from_tensor_slices(tf.constant(labels, tf.int32))
-        return dataset.map(
+        return read_labels().map(
             lambda label: {"image": picture, "label": label, "filename": "pictures/a.png"}
         )
 
@@ -142,6 +144,7 @@ def of_labels(labels, num_classes=3):
         splits=("train",),
         count=lambda split: len(labels),
         read=read,
+        read_labels=read_labels,
     )
 
 

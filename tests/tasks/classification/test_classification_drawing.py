@@ -39,11 +39,41 @@ def test_of_many_classes_each_is_a_line(count, side):
     confusion[0] = 0
     confusion[0, count - 1] = 1
     picture = draw_confusion(confusion, [str(i) for i in range(2 * count)])
-    assert picture.shape == (side, side, 3)
-    np.testing.assert_array_equal(picture[0, -1], RED)
-    np.testing.assert_array_equal(picture[-1, -1], GREEN)
+    assert side + 40 < picture.shape[0] == picture.shape[1] < side + 80
+    cells = picture[-side - 1 : -1, -side - 1 : -1]
+    np.testing.assert_array_equal(cells[0, -1], RED)
+    np.testing.assert_array_equal(cells[-1, -1], GREEN)
     for row, column in ((0, 0), (-1, 0)):
-        np.testing.assert_array_equal(picture[row, column], (32, 32, 32))
+        np.testing.assert_array_equal(cells[row, column], (32, 32, 32))
+
+
+@pytest.mark.parametrize(("count", "every", "cell"), [(61, 2, 16), (100, 5, 10), (1000, 50, 1)])
+def test_some_of_many_classes_have_their_index_beside_them(count, every, cell):
+    """A mark at each of these; the digits are those of the class, not of its place."""
+    side = count * cell
+    confusion = np.zeros([2 * count] * 2, int)
+    confusion[:count, :count] = np.eye(count)
+    strips = []
+    for matrix in (confusion, confusion[::-1, ::-1]):
+        picture = draw_confusion(matrix, [str(i) for i in range(2 * count)])
+        margin = len(picture) - side - 1
+        for marks in (picture[margin:, margin - 1], picture[margin - 1, margin:]):
+            found = np.flatnonzero((marks == 255).all(axis=-1))
+            assert found.tolist() == list(range(cell // 2, side, every * cell))
+        strips.append(picture[margin:, margin - 20 : margin - 3])
+    assert not np.array_equal(*strips)
+
+
+@pytest.mark.parametrize("count", [2, 10, 61])
+def test_the_axes_have_titles(count):
+    picture = draw_confusion(np.eye(count, dtype=int), [f"class {i}" for i in range(count)])
+    left, top = np.rot90(picture[:, :18], -1), picture[:18]
+    for title in (left, top):
+        places = np.argwhere((title > 200).all(axis=-1))[:, 1]
+        # All of the word, with a background around it.
+        assert 50 < np.ptp(places) < 250
+        assert places.min() > 4 and places.max() < title.shape[1] - 4
+    assert not np.array_equal(left, top)
 
 
 @pytest.mark.parametrize("shape", [(10, 200, 3), (300, 20, 3), (1, 1000, 3)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
 
 import keras
 import numpy as np
@@ -39,22 +41,31 @@ def test_evaluation_repeats_what_training_measured(tiny_run, tmp_path):
 
 
 def test_the_worst_images_are_those_of_highest_loss(tiny_recipe):
-    """Pictures of one grey each, so that the contact sheet tells which they are."""
+    """Pictures of one grey each, so that the contact sheet tells which they are.
+
+    Around it is white, which the network is not shown.
+    """
     greys = [50, 100, 150, 200, 250]
     true_probability = np.array([0.5, 0.1, 0.9, 0.2, 0.7], np.float32)
     probabilities = np.stack([true_probability, 1 - true_probability], axis=1)
     results = collect([(probabilities, np.zeros(5, int))], ["cat", "dog"])
 
     def example(grey):
-        picture = tf.io.encode_png(tf.fill([8, 8, 3], tf.cast(grey, tf.uint8)))
-        return {"image": picture, "label": 0, "filename": tf.strings.as_string(grey)}
+        middle = tf.fill([4, 4, 3], tf.cast(grey, tf.uint8))
+        picture = tf.pad(middle, [[2, 2], [2, 2], [0, 0]], constant_values=255)
+        return {
+            "image": tf.io.encode_png(picture),
+            "label": 0,
+            "filename": tf.strings.as_string(grey),
+        }
 
     source = dataclasses.replace(
         open_source(tiny_recipe),
         count=lambda split: 5,
         read=lambda *_: tf.data.Dataset.from_tensor_slices(greys).map(example),
     )
-    rows, sheet = evaluate.find_worst(results, source, "train", 3)
+    recipe = dataclasses.replace(tiny_recipe, central_crop=0.5)
+    rows, sheet = evaluate.find_worst(results, source, recipe, "train", 3)
     assert [row["filename"] for row in rows] == ["100", "200", "50"]
     assert [row["predicted"] for row in rows][:2] == ["dog", "dog"]
     assert {row["true"] for row in rows} == {"cat"}
@@ -62,7 +73,9 @@ def test_the_worst_images_are_those_of_highest_loss(tiny_recipe):
     found = [[row["true_probability"], row["predicted_probability"]] for row in rows]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_allclose([row["loss"] for row in rows], -np.log([0.1, 0.2, 0.5]), rtol=1e-6)
-    assert [sheet[92, 92 + 180 * i].tolist() for i in range(3)] == [[x] * 3 for x in (100, 200, 50)]
+    for i, grey in enumerate((100, 200, 50)):
+        tile = sheet[4 : 4 + 176, 4 + 180 * i : 4 + 180 * i + 176]
+        np.testing.assert_array_equal(tile, np.full_like(tile, grey))
 
 
 def test_evaluation_on_a_folder_of_some_classes(tiny_run, own_data, tmp_path):
@@ -87,6 +100,8 @@ def test_results_of_other_data_have_files_of_their_own(
     tiny_run, own_data, tmp_path, monkeypatch, capsys
 ):
     """Of other images, of another crop; `shapes` stands for a data set without validation."""
+    (tmp_path / "other").mkdir()
+    shutil.copytree(own_data, tmp_path / "other" / "own")
     crops = []
 
     def recorded(source, recipe, split, share):
@@ -99,18 +114,26 @@ def test_results_of_other_data_have_files_of_their_own(
         ["--images", str(own_data / "val")],
         ["--images", str(own_data / "train")],
         ["--images", str(own_data / "train"), "--central-crop", "0.5"],
+        ["--images", str(tmp_path / "other" / "own" / "val")],
     ):
         evaluate.main([*command, *more])
-    assert crops == [0.875, 0.875, 0.5]
-    name = "metrics_best_class_directory_own_{}.json"
-    files = {
-        name.format("val_validation"): "val",
-        name.format("train_validation"): "train",
-        name.format("train_validation_crop_0_5"): "train",
-    }
-    assert {path.name for path in (tmp_path / "out").glob("metrics_*")} == set(files)
-    for file, folder in files.items():
-        assert read_json(tmp_path / "out" / file)["validation_images"] == str(own_data / folder)
+    assert crops == [0.875, 0.875, 0.5, 0.875]
+    name = r"metrics_best_class_directory_own_{}\.json"
+    expected = [
+        (name.format(r"val_[0-9a-f]{6}_validation"), own_data / "val"),
+        (name.format(r"train_[0-9a-f]{6}_validation"), own_data / "train"),
+        (name.format(r"train_[0-9a-f]{6}_validation_crop_0_5"), own_data / "train"),
+        (name.format(r"val_[0-9a-f]{6}_validation"), tmp_path / "other" / "own" / "val"),
+    ]
+    files = list((tmp_path / "out").glob("metrics_*"))
+    assert len(files) == len(expected)
+    for pattern, folder in expected:
+        images = {
+            read_json(path)["validation_images"]
+            for path in files
+            if re.fullmatch(pattern, path.name)
+        }
+        assert str(folder) in images
 
     def only_test(recipe):
         return dataclasses.replace(open_source(recipe), splits=("test",))
@@ -126,11 +149,31 @@ def test_the_report_names_the_published_figure(capsys):
     assert "0.7180 (slim, ImageNet 2012 val)" in capsys.readouterr().out
 
 
-def test_skipped_images_are_counted(tiny_run, own_data, tmp_path, capsys):
+def test_the_published_figure_goes_with_the_data_of_the_training(
+    tiny_run, tiny_recipe, tmp_path, monkeypatch
+):
+    asked = []
+
+    def published_top1(recipe):
+        asked.append(recipe)
+        return 0.718
+
+    monkeypatch.setattr(evaluate, "published_top1", published_top1)
+    for number, more in enumerate((["--central-crop", "0.5"], ["--split", "test[:3]"])):
+        folder = tmp_path / str(number)
+        evaluate.main(["--run-dir", str(tiny_run), "--output", str(folder), *more])
+        (metrics,) = folder.glob("metrics_*.json")
+        assert read_json(metrics).get("published_top1") == (None if number else 0.718)
+    assert asked == [dataclasses.replace(tiny_recipe, central_crop=0.5)]
+
+
+def test_skipped_images_are_counted_and_named(tiny_run, own_data, tmp_path, capsys):
     (name,) = [path.name for path in sorted((own_data / "val").iterdir())][:1]
-    (own_data / "val" / name / "broken.jpg").write_bytes(b"nothing")
+    broken = own_data / "val" / name / "broken.jpg"
+    broken.write_bytes(b"nothing")
     command = ["--run-dir", str(tiny_run), "--output", str(tmp_path / "out")]
     evaluate.main([*command, "--images", str(own_data / "val"), "--skip-broken"])
     assert f"1 unreadable pictures of validation were left out: {name}/" in capsys.readouterr().out
     (metrics,) = (tmp_path / "out").glob("metrics_*.json")
     assert read_json(metrics)["skipped"] == {"validation": 1}
+    assert read_json(metrics)["skipped_files"] == {"validation": [str(broken)]}

@@ -191,6 +191,7 @@ def losses(precision, jit_compile):
         ("mixed_bfloat16", False, 0.03),
         ("mixed_bfloat16", True, 0.03),
         ("mixed_float16", False, 0.01),
+        ("mixed_float16", True, 0.01),
     ],
 )
 def test_precision_and_compiler_do_not_change_the_training(precision, jit_compile, tolerance):

@@ -26,6 +26,7 @@ from tasks.common.optimization import learning_rate_schedule, make_optimizer
     [
         ({"height": 31}, "height=31 must be at least 32"),
         ({"width": 16}, "width=16 must be at least 32"),
+        ({"warmup_steps": 9, "train_steps": 9}, "warmup_steps=9 must be fewer than train_steps=9"),
         ({"class_weights": "inverse"}, "class_weights='inverse' must be one of none, balanced"),
         ({"color_distortion": "hue"}, "color_distortion='hue' must be one of none, fast, full"),
         ({"initial_stddev": 0.0}, "initial_stddev=0.0"),
@@ -69,7 +70,12 @@ def test_the_paper_recipe_is_the_original_one():
         # slim's preprocess_image: fast_mode, and crops that cover a tenth of the image.
         "color_distortion": "fast",
         "min_area": 0.1,
+        "aspect_ratio": 4 / 3,
         "flip": True,
+        "policy": "none",
+        "mixup_alpha": 0.0,
+        # What slim's README tells of training on one GPU.
+        "train_steps": 5_500_000,
     }
     assert {name: getattr(recipe, name) for name in expected} == expected
 

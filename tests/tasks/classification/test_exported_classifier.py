@@ -50,7 +50,7 @@ def test_evaluation_gives_the_figures_of_the_model(name, files, on_shapes, expec
     assert path.name.startswith(f"metrics_{name.replace('.', '_')}_shapes_tiny")
     metrics = read(path)
     for figure in (*evaluate.FIGURES, "accuracy_per_class"):
-        assert metrics[figure] == pytest.approx(expected[figure], abs=1e-5)
+        assert metrics[figure] == pytest.approx(expected[figure], rel=1e-5)
 
 
 def test_a_file_without_names_corresponds_by_index(files, on_shapes, expected, tmp_path):
@@ -61,7 +61,7 @@ def test_a_file_without_names_corresponds_by_index(files, on_shapes, expected, t
     (own,) = (tmp_path / "own").glob("metrics_*.json")
     (given,) = (tmp_path / "given").glob("metrics_*.json")
     assert read(own)["central_crop"] == 0.5
-    assert read(given)["cross_entropy"] == pytest.approx(expected["cross_entropy"], abs=1e-5)
+    assert read(given)["cross_entropy"] == pytest.approx(expected["cross_entropy"], rel=1e-5)
     assert abs(read(own)["cross_entropy"] - read(given)["cross_entropy"]) > 1e-4
 
 
@@ -76,7 +76,7 @@ def test_prediction_names_the_same_classes(files, tmp_path):
         said[which] = prediction["classes"]
     assert [x["name"] for x in said["model.keras"]] == [x["name"] for x in said["named.tflite"]]
     for one, other in zip(*said.values(), strict=True):
-        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+        assert one["probability"] == pytest.approx(other["probability"], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,12 @@ def model_of(classes, **options):
 
 def source_of(*names):
     return ClassificationSource(
-        name="data", label_names=names, splits=(), count=lambda split: 0, read=lambda *_: None
+        name="data",
+        label_names=names,
+        splits=(),
+        count=lambda split: 0,
+        read=lambda *_: None,
+        read_labels=lambda split: None,
     )
 
 

@@ -64,7 +64,9 @@ def test_bad_input_ends_in_one_message(argv, message, capsys):
     with pytest.raises(SystemExit) as ended:
         parse(*argv)
     assert ended.value.code == 2
-    assert message in capsys.readouterr().err
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: ") and "--help" in usage
+    assert message in error
 
 
 def test_help_shows_the_values_of_the_recipe(capsys):

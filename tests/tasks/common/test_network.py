@@ -51,6 +51,16 @@ def test_statistics_that_know_nothing_are_not_frozen():
     check_initial_weights(TrainingRecipe(freeze_bn=True, backbone_weights="imagenet"))
 
 
+@pytest.mark.parametrize("field", ["init_weights", "backbone_weights"])
+def test_weights_that_are_not_there_are_named(field, tmp_path):
+    path = tmp_path / "some.h5"
+    recipe = TrainingRecipe(**{field: str(path)})
+    with pytest.raises(ValueError, match=r"some.h5'?: no such file or checkpoint"):
+        check_initial_weights(recipe)
+    path.write_bytes(b"something")
+    check_initial_weights(recipe)
+
+
 def test_initial_weights_are_loaded_or_the_blocks_silenced(backbone, tmp_path):
     path = tmp_path / "trained.weights.h5"
     backbone.get_layer("block_2_project_BN").gamma.assign(np.full([8], 3.0))

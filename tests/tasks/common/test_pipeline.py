@@ -58,6 +58,21 @@ def test_epochs_and_seeds_differ_in_order():
     assert examples != [example for example, _ in other]
 
 
+def test_files_are_read_in_another_order_in_each_epoch(monkeypatch):
+    def read(split, shuffle_files, seed):
+        files = tf.data.Dataset.range(3).shuffle(3, seed=seed)
+        return files.flat_map(lambda file: tf.data.Dataset.range(2 * file, 2 * file + 2))
+
+    monkeypatch.setattr("test_pipeline.SOURCE", dataclasses.replace(SOURCE, read=read))
+    recipe = dataclasses.replace(RECIPE, shuffle_buffer=1)
+    whole = first(60, recipe)
+    orders = {tuple(example for example, _ in whole[i : i + 6]) for i in range(0, 60, 6)}
+    assert len(orders) > 2 and all(sorted(order) == list(range(6)) for order in orders)
+    assert first(20, recipe, 7) == whole[14:34]
+    cached = first(60, dataclasses.replace(recipe, cache=True))
+    assert len({tuple(example for example, _ in cached[i : i + 6]) for i in range(0, 60, 6)}) == 1
+
+
 def test_an_unknown_split_is_named():
     with pytest.raises(ValueError, match="no split 'holdout'"):
         first(1, dataclasses.replace(RECIPE, train_split="holdout"))

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from tasks.common.replicated_fit import ReplicatedModel, for_fit
+from tasks.common.strategy import make_strategy
 
 TASKS = ["focal", "hard_negative", "segmentation", "classification"]
 
@@ -38,6 +40,11 @@ def test_without_synchronized_statistics_they_do_not(found):
     assert found["without synchronized statistics"]["difference"] > 1e-3
 
 
+def test_plain_keras_clips_before_it_adds_up(found):
+    """When this fails, Keras clips what the replicas have added up: drop `_add_up_before_use`."""
+    assert found["plain Keras"]["difference"] > 1e-3
+
+
 def test_gradients_that_overflow_on_one_replica_are_skipped_by_all(found):
     assert found["half precision"]["step"] > 1e-3
     assert found["half precision"]["overflow"] == 0
@@ -58,6 +65,19 @@ def test_it_shares_the_variables():
     replicated = ReplicatedModel(plain.inputs, plain.outputs)
     for one, other in zip(plain.weights, replicated.weights, strict=True):
         assert one is other
+
+
+def test_variables_that_the_loss_does_not_depend_on_stay():
+    with make_strategy("mirrored").scope():
+        inputs = keras.Input((2,))
+        outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("used", "idle")}
+        trained = for_fit(keras.Model(inputs, outputs))
+        trained.compile("sgd", {"used": "mse", "idle": None}, jit_compile=False)
+        before = {name: trained.get_layer(name).kernel.numpy() for name in outputs}
+        trained.fit(np.ones((4, 2)), {"used": np.full((4, 1), 9.0)}, batch_size=4, verbose=0)
+    after = {name: trained.get_layer(name).kernel.numpy() for name in outputs}
+    assert np.abs(after["used"] - before["used"]).min() > 1e-3
+    np.testing.assert_array_equal(after["idle"], before["idle"])
 
 
 def test_gradient_accumulation_is_refused():

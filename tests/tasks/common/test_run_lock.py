@@ -55,6 +55,19 @@ def test_a_second_process_is_refused_until_the_first_is_killed(train, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "trained"]
 
 
+def test_a_full_disk_is_told_of_and_nothing_is_left(tmp_path, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # Where the lock's file is written.
+    monkeypatch.setattr("tasks.common.run_lock.socket.gethostname", full)
+    folder = tmp_path / "runs" / "one"
+    message = r"into .*one \(No space left on device\): make space"
+    with pytest.raises(RunFolderError, match=message), locked(folder):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_nothing_comes_into_is_removed(tmp_path):
     with pytest.raises(ValueError, match="bad input"), locked(tmp_path / "runs" / "one"):
         raise ValueError("bad input")

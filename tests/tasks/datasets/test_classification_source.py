@@ -14,7 +14,7 @@ from tasks.common.images import decode
 from tasks.datasets.class_files import ClassDirectoryError
 from tasks.datasets.classification_source import open_classification_source
 from tasks.datasets.detection_source import open_detection_source
-from tasks.datasets.tfds_builders import UnavailableError
+from tasks.datasets.tfds_builders import UnavailableError, read_features
 
 ELEMENT_SPEC = {
     "image": tf.TensorSpec([], tf.string),
@@ -86,6 +86,36 @@ def test_objects_are_counted_once(data_dir, monkeypatch):
     count = source.num_examples("test")
     monkeypatch.setattr("tasks.datasets.tfds_classification.read_features", None)
     assert source.num_examples("test") == count
+
+
+def labels_of(source, split):
+    """Of the examples, and read alone."""
+    labels = source.labels(split)
+    assert labels.element_spec == ELEMENT_SPEC["label"]
+    of_examples = [example["label"] for example in source.examples(split).as_numpy_iterator()]
+    return of_examples, list(labels.as_numpy_iterator())
+
+
+def test_labels_are_read_without_images(tiny, tmp_path, register, monkeypatch):
+    for split in ("train", "validation[3:]"):
+        of_examples, alone = labels_of(tiny, split)
+        assert alone == of_examples and len(set(alone)) == 10
+    register("labelled")
+    source = open_classification_source("labelled", data_dir=tmp_path)
+    of_examples, alone = labels_of(source, "train")
+    assert alone == of_examples and sorted(alone) == [0, 1, 1]
+    wanted = []
+
+    def noted(builder, features, *rest):
+        wanted.extend(features)
+        return read_features(builder, features, *rest)
+
+    monkeypatch.setattr("tasks.datasets.tfds_classification.read_features", noted)
+    for other in (tiny, source):
+        other.labels("train")
+    assert wanted == ["objects", "label"]
+    with pytest.raises(ValueError, match="no split 'val'; it has"):
+        source.labels("val")
 
 
 def test_order_is_the_same_in_each_run(tiny):
@@ -161,6 +191,8 @@ def test_images_without_label(tmp_path, register):
         tf.errors.InvalidArgumentError, match="split train .*images without a label"
     ):
         read(source, "train")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="images without a label"):
+        list(source.labels("train"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""Names of result files: as many as there are evaluations, and readable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.common.trained import result_name
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("test", "test"),
+        ("train_aug", "train_aug"),
+        ("test[:100]", "test_to_100"),
+        ("test[100:]", "test_100_to"),
+        ("test[-100:]", "test_minus100_to"),
+        ("test[:-100]", "test_to_minus100"),
+        ("test[10:20]", "test_10_to_20"),
+        ("test[:100%]", "test_to_100pct"),
+        ("validation+test", "validation_and_test"),
+        ("train-clean", "train_clean"),
+    ],
+)
+def test_splits_are_told_apart(split, expected):
+    assert result_name(Path("best.keras"), "shapes", split) == f"best_shapes_{expected}"
+
+
+def test_signs_outside_of_splits_are_no_words():
+    name = result_name(Path("last.keras"), "imagenette/320px-v2", "test", "crop 0.5")
+    assert name == "last_imagenette_320px_v2_test_crop_0_5"
+
+
+def test_exported_files_of_one_network_are_told_apart():
+    names = [result_name(Path(f"m.{kind}"), "shapes", "test") for kind in ("keras", "onnx")]
+    assert names == ["m_shapes_test", "m_onnx_shapes_test"]
