@@ -23,8 +23,9 @@ from keras_mnv2.deployment.quantization.layer_names import (
 )
 from keras_mnv2.deployment.quantization.representative import evenly_spread, representative_images
 
-# Images by which biases are corrected; more change little and take their time.
-_BIAS_IMAGES = 32
+# Images by which biases are corrected; more take their time. By 32, the published 1.0/224 had the
+# best class of float in 98.8 % of 250 photos, by 40 to 72 in 99.4 % (means of five calibrations).
+_BIAS_IMAGES = 100
 
 # Of post-processing alone. They have several results, and by its name the quantizer can leave out
 # only an operation that has one.
@@ -73,8 +74,9 @@ def quantize(
 ) -> Quantized:
     """Converts a program to an int8 LiteRT file.
 
-    All that the network computes is done in 8 bits, resizing and the class map included; the
-    post-processing of a detector stays in float.
+    All that the network computes is done in 8 bits, resizing and the class map included. In float
+    stay the post-processing of a detector and, where the outputs are float, the softmax of a
+    classifier: in 8 bits its probabilities would have 256 values.
 
     Args:
         program: to convert.
@@ -88,7 +90,7 @@ def quantize(
             fused with (a convolution with its normalization and activation). The results of
             `keras_mnv2.deployment.quantization.layer_report.layer_errors` tell which would help.
         bias_correction: whether the mean error that quantization adds to each channel is taken
-            out of the biases (on 32 of `representative`, evenly spread). Rounded weights shift
+            out of the biases (on 100 of `representative`, evenly spread). Rounded weights shift
             means; of the published SSDLite and DeepLabv3 the first depthwise convolution loses
             more by it than any other layer by all causes.
 
@@ -108,6 +110,9 @@ def quantize(
     content = convert(make_converter(program))
     layers = _layers(content, program, names)
     float_operations, afterwards = _of_layers(layers, float_layers), []
+    if output_dtype == "float32":
+        found = operations(parse(content, "the float file"))
+        float_operations += [operation.name for operation in found if operation.kind == "SOFTMAX"]
     if program.description.postprocessing in ("nms", "custom_op"):
         # In 8 bits the coordinates of boxes would have 256 places.
         afterwards = [name for name, found in layers.items() if not found]

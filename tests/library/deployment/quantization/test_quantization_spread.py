@@ -31,10 +31,12 @@ def test_biases_are_corrected_on_images_from_all_over(monkeypatch):
     for name in ("make_converter", "convert", "calibrated", "_quantized", "with_corrected_biases"):
         monkeypatch.setattr(quantize_module, name, lambda *_, **__: b"")
     monkeypatch.setattr(quantize_module, "_layers", lambda *_: {})
+    monkeypatch.setattr(quantize_module, "parse", lambda *_: None)
+    monkeypatch.setattr(quantize_module, "operations", lambda _: [])
     size = program.description.input_size
-    images = [np.full((1, *size, 3), number, np.uint8) for number in range(80)]
+    images = [np.full((1, *size, 3), number, np.uint8) for number in range(250)]
     quantize_module.quantize(program, images)
-    assert taken == [number * 5 // 2 for number in range(32)]
+    assert taken == [number * 5 // 2 for number in range(100)]
 
 
 @pytest.mark.parametrize(
