@@ -6,9 +6,10 @@
 A step takes as long as the slower of two things that run side by side, the network on each
 accelerator and the input pipeline on each host, and then the exchange of the gradients, which is
 counted in full although a part of it overlaps with the backward pass. Evaluations and checkpoints
-come on top. What was measured here (processor time of the pipelines, sizes of checkpoints, the
-COCO evaluator) is in `JOBS` with the command that measures it; what depends on the machines that
-one rents is an option. docs/scaling.md reads the tables.
+come on top; what --sync-bn would add to a step is told aside. What was measured here (processor
+time of the pipelines, sizes of checkpoints, the COCO evaluator) is in `JOBS` with the command that
+measures it; what depends on the machines that one rents is an option. docs/scaling.md reads the
+tables.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ class Job:
         replica_batch: of one accelerator, where that is what a recipe fixes.
         largest_batch: beyond which the recipe is not known to reach its figure.
         parameters: that are trained; their gradients are float32.
+        normalizations: layers of the network.
         input_ms: processor time of the input pipeline for an image, by
             `scripts/benchmark_input.py --no-step`.
         image_kilobytes: that the pipeline reads for an image.
-        checkpoint_megabytes: by `ls` in the run folder's checkpoints.
+        checkpoint_megabytes: 4 bytes for each parameter and each value of the optimizer.
         checkpoints: in the whole training.
         evaluations: in the whole training.
         evaluation_images: of one.
@@ -49,6 +51,7 @@ class Job:
     title: str
     images: int
     parameters: int
+    normalizations: int
     input_ms: float
     image_kilobytes: float
     checkpoint_megabytes: float
@@ -68,6 +71,7 @@ JOBS = (
         batch_size=512,
         largest_batch=512,
         parameters=4_337_013,
+        normalizations=76,
         input_ms=3.1,
         image_kilobytes=160,
         checkpoint_megabytes=35,
@@ -82,6 +86,7 @@ JOBS = (
         replica_batch=96,
         largest_batch=8_192,
         parameters=3_504_872,
+        normalizations=52,
         input_ms=2.4,
         image_kilobytes=110,
         checkpoint_megabytes=57,
@@ -103,6 +108,7 @@ class Machines:
     cores_per_host: int = option(96, "for the input pipelines")
     gigabytes_per_second: float = option(3.0, "that a host sends and receives")
     hop_ms: float = option(0.05, "latency of a message between hosts")
+    hop_in_host_ms: float = option(0.005, "latency of a message between accelerators of a host")
     disk_megabytes_per_second: float = option(200.0, "of writing checkpoints")
 
 
@@ -114,6 +120,7 @@ class Cost:
     compute_ms: float
     input_ms: float
     exchange_ms: float
+    synchronization_ms: float
     hours: float
     gigabytes_per_second: float
     aside: float
@@ -128,7 +135,8 @@ def cost(job: Job, machines: Machines, accelerators: int) -> Cost:
 
     Returns:
         Among others `hours` of the whole training, `gigabytes_per_second` that all pipelines
-        together read, and `aside`, the share of the time that is neither step nor exchange.
+        together read, `aside`, the share of the time that is neither step nor exchange, and
+        `synchronization_ms`, which --sync-bn would add to a step and none of the others counts.
     """
     batch_size = job.batch_size or job.replica_batch * accelerators
     each = batch_size / accelerators
@@ -139,11 +147,14 @@ def cost(job: Job, machines: Machines, accelerators: int) -> Cost:
     input_ms = each * in_host * job.input_ms / cores
     hosts = math.ceil(accelerators / machines.accelerators_per_host)
     exchange_ms = 0.0
+    between_hosts_ms = 2 * math.ceil(math.log2(hosts)) * machines.hop_ms
     if hosts > 1:
         # Within a host the links are so much faster that the exchange between hosts is what counts.
         sent = 2 * (hosts - 1) / hosts * 4 * job.parameters
-        exchange_ms = 1e3 * sent / (1e9 * machines.gigabytes_per_second)
-        exchange_ms += 2 * math.ceil(math.log2(hosts)) * machines.hop_ms
+        exchange_ms = 1e3 * sent / (1e9 * machines.gigabytes_per_second) + between_hosts_ms
+    # Three sums a normalization and direction, one after the other, of next to no bytes.
+    in_host_ms = 2 * math.ceil(math.log2(in_host)) * machines.hop_in_host_ms
+    synchronization_ms = 6 * job.normalizations * (between_hosts_ms + in_host_ms)
     step_ms = max(compute_ms, input_ms) + exchange_ms
     steps = job.images / batch_size
     # The network alone is about three times as fast as a training step.
@@ -156,6 +167,7 @@ def cost(job: Job, machines: Machines, accelerators: int) -> Cost:
         compute_ms=compute_ms,
         input_ms=input_ms,
         exchange_ms=exchange_ms,
+        synchronization_ms=synchronization_ms,
         hours=seconds / 3600,
         gigabytes_per_second=batch_size * job.image_kilobytes / 1e6 / (step_ms / 1e3),
         aside=aside / seconds,
@@ -176,6 +188,7 @@ def table(job: Job, machines: Machines) -> Table:
                 f"{found.compute_ms:.1f}",
                 f"{found.input_ms:.1f}",
                 f"{found.exchange_ms:.1f}",
+                f"{found.synchronization_ms:.0f}",
                 f"{found.hours:.1f}",
                 f"{faster:.1f}",
                 f"{faster / accelerators:.0%}",
@@ -184,13 +197,14 @@ def table(job: Job, machines: Machines) -> Table:
             )
         )
     header = (
-        *("accelerators", "batch", "network ms", "input ms", "exchange ms"),
+        *("accelerators", "batch", "network ms", "input ms", "exchange ms", "sync BN ms"),
         *("hours", "times as fast", "of ideal", "GB/s read", "aside"),
     )
     cores = machines.images_per_second * job.input_ms / 1e3
     notes = [
         f"an accelerator at full pace asks for {cores:.1f} cores of input",
         f"a step exchanges {4 * job.parameters / 1e6:.1f} MB of gradients",
+        f"sync BN: what --sync-bn would add to it, {job.normalizations} times six waits",
         "aside: share of evaluations and checkpoints",
     ]
     if job.replica_batch:

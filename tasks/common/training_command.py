@@ -118,6 +118,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="train as N replicas of the recipe would, on one device: N times the batch and the "
-        "learning rates, an N-th of the steps, gradual warm-up",
+        help="train as N replicas of the recipe would, on however many devices: N times the batch "
+        "and the learning rates, an N-th of the steps, gradual warm-up",
     )

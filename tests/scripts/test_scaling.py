@@ -25,6 +25,14 @@ def test_a_ring_of_two_hosts_sends_all_gradients_once():
     assert cost(COCO, machines, 256).exchange_ms == pytest.approx(8 * 4.337013, rel=0.01)
 
 
+def test_synchronized_statistics_wait_for_every_hop():
+    machines = Machines(accelerators_per_host=4, hop_ms=1, hop_in_host_ms=0.25)
+    assert cost(COCO, machines, 1).synchronization_ms == 0
+    # To the last of four and back are four hops, to the last of eight hosts and back six.
+    assert cost(COCO, machines, 4).synchronization_ms == 6 * 76 * 4 * 0.25
+    assert cost(COCO, machines, 32).synchronization_ms == 6 * 76 * (4 * 0.25 + 6)
+
+
 def test_few_cores_make_the_input_the_slower_part():
     machines = Machines(cores_per_host=8)
     found = cost(IMAGENET, machines, 8)
@@ -49,7 +57,7 @@ def test_slow_disks_cost_time():
 def test_the_table_marks_batches_beyond_what_is_known():
     rows = table(IMAGENET, Machines()).rows
     assert [str(row[1]).endswith("(!)") for row in rows] == [False, False, False, True]
-    assert rows[0][6:8] == ("1.0", "100%")
+    assert rows[0][7:9] == ("1.0", "100%")
 
 
 def test_the_command(capsys):
@@ -61,9 +69,13 @@ def test_the_command(capsys):
     assert "--hop-ms must be above 0" in capsys.readouterr().err
 
 
-def test_the_parameters_are_those_of_the_networks():
+def test_the_counts_are_those_of_the_networks():
+    import keras
+
     import keras_mnv2
 
     for job, model in ((COCO, keras_mnv2.SSDLite()), (IMAGENET, keras_mnv2.MobileNetV2())):
         trained = sum(int(v.shape.num_elements()) for v in model.trainable_variables)
         assert dataclasses.asdict(job)["parameters"] == trained
+        kind = keras.layers.BatchNormalization
+        assert sum(isinstance(layer, kind) for layer in model.layers) == job.normalizations
