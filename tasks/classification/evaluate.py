@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +29,7 @@ from tasks.classification.trained import load_trained
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
 from tasks.common.pictures import write_picture
-from tasks.common.trained import add_model_arguments, result_name
+from tasks.common.trained import add_model_arguments, data_name, result_name
 from tasks.common.workers import share
 from tasks.datasets.classification_source import ClassificationSource
 
@@ -186,17 +184,6 @@ def _split_of(
     return arguments.split or default
 
 
-def _data_name(arguments: argparse.Namespace, source: ClassificationSource) -> str:
-    """What tells results on this data from those on other data."""
-    if not arguments.images:
-        return source.name
-    paths = [Path(path).resolve() for path in (arguments.images, arguments.list) if path]
-    # The folder alone is called "val" too often, and so may be the one that it is in.
-    readable = [*paths[0].parts[-2:], *(path.stem for path in paths[1:])]
-    digest = hashlib.sha256("\0".join(map(str, paths)).encode(errors="surrogateescape"))
-    return " ".join((source.name, *readable, digest.hexdigest()[:6]))
-
-
 @exit_on_bad_input
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Accuracy of a trained classifier.")
@@ -229,7 +216,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _print_classes(results)
 
     crop = "" if arguments.central_crop is None else f"crop {recipe.central_crop:g}"
-    name = result_name(trained.path, _data_name(arguments, source), split, crop)
+    on = data_name(source.name, arguments.images, arguments.list)
+    name = result_name(trained.path, on, split, crop)
     about = {
         "model": str(trained.path),
         "dataset": source.name,

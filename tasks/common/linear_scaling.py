@@ -18,7 +18,7 @@ _WARMUP_SHARE = 5 / 90
 def for_replicas(recipe: Recipe, replicas: int) -> Recipe:
     """The recipe of one replica for N of them, by linear scaling with gradual warm-up.
 
-    It is trained on one device, which computes the batch of all of them.
+    However many devices it is then trained on, they share that batch.
 
     The batch and every learning rate are N times as large, every number of steps is an N-th, so
     that the number of examples stays. The warm-up rises linearly; a recipe without one gets one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,6 +117,22 @@ def result_name(model_path: Path, data: str, split: str, *words: str) -> str:
     for sign, word in _SIGNS_OF_SPLITS.items():
         split = re.sub(sign, word, split)
     return "_".join(re.findall(r"\w+", " ".join((model, data, split, *words))))
+
+
+def data_name(name: str, *paths: str | None) -> str:
+    """What tells results on data from those on other data, for `result_name`.
+
+    Args:
+        name: of the data set.
+        paths: that were given for it, or None; the first is its folder.
+    """
+    given = [Path(path).resolve() for path in paths if path]
+    if not given:
+        return name
+    # The folder alone is called "val" too often, and so may be the one that it is in.
+    readable = [*given[0].parts[-2:], *(path.stem for path in given[1:])]
+    digest = hashlib.sha256("\0".join(map(str, given)).encode(errors="surrogateescape"))
+    return " ".join((name, *readable, digest.hexdigest()[:6]))
 
 
 def write_labels(path: Path, **columns: Sequence[Any]) -> None:

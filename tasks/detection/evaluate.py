@@ -15,7 +15,7 @@ import numpy as np
 from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
 from tasks.common.pictures import contact_sheet, write_picture
-from tasks.common.trained import add_model_arguments, result_name
+from tasks.common.trained import add_model_arguments, data_name, result_name
 from tasks.common.workers import gather_in_order, share
 from tasks.datasets.detection_source import DetectionSource
 from tasks.detection.coco_evaluation import METRICS, CocoEvaluator
@@ -152,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{trained.path} on {source.name}, split {split}:")
     print_metrics(metrics)
 
-    name = result_name(trained.path, source.name, split)
+    files = (arguments.images, arguments.records, arguments.annotations)
+    name = result_name(trained.path, data_name(source.name, *files), split)
     paths = {
         kind: trained.folder / f"{kind}_{name}.{extension}"
         for kind, extension in (("metrics", "json"), ("detections", "json"), ("pictures", "png"))

@@ -16,7 +16,7 @@ from tasks.common.atomic_write import write_json
 from tasks.common.console import exit_on_bad_input
 from tasks.common.images import decode
 from tasks.common.pictures import contact_sheet, write_picture
-from tasks.common.trained import add_model_arguments, result_name
+from tasks.common.trained import add_model_arguments, data_name, result_name
 from tasks.common.workers import gather, share
 from tasks.datasets.masks import decode_mask
 from tasks.datasets.segmentation_source import SegmentationSource
@@ -177,7 +177,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.scales != [1.0]:
         words.append("scales " + " ".join(f"{100 * scale:g}" for scale in arguments.scales))
     words += ["flip"] * arguments.flip
-    name = result_name(trained.path, source.name, split, *words)
+    files = (arguments.images, arguments.masks, arguments.voc_root)
+    name = result_name(trained.path, data_name(source.name, *files), split, *words)
     about = {"model": str(trained.path), "dataset": source.name, "split": split}
     path = trained.folder / f"metrics_{name}.json"
     write_json(path, {**about, **how, **metrics})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.common.trained import result_name
+from tasks.common.trained import data_name, result_name
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,12 @@ def test_signs_outside_of_splits_are_no_words():
 def test_exported_files_of_one_network_are_told_apart():
     names = [result_name(Path(f"m.{kind}"), "shapes", "test") for kind in ("keras", "onnx")]
     assert names == ["m_shapes_test", "m_onnx_shapes_test"]
+
+
+def test_folders_of_the_same_name_are_told_apart(tmp_path):
+    names = {data_name("coco_directory", str(tmp_path / top / "x" / "val")) for top in "ab"}
+    assert len(names) == 2
+    assert all(name.startswith("coco_directory x val ") for name in names)
+    with_list = data_name("class_directory", str(tmp_path), str(tmp_path / "first.txt"))
+    assert " first " in with_list and with_list != data_name("class_directory", str(tmp_path))
+    assert data_name("shapes", None, None) == "shapes"

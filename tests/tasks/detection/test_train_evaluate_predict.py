@@ -210,7 +210,8 @@ def test_evaluation_of_other_files(tiny_run, tmp_path, capsys):
     content = {"images": images, "annotations": annotations, "categories": categories}
     (tmp_path / "instances.json").write_text(json.dumps(content))
     evaluate.main(command)
-    from_files = read(tmp_path / "out" / "metrics_best_coco_directory_validation.json")
+    (path,) = (tmp_path / "out").glob("metrics_best_coco_directory_*_validation.json")
+    from_files = read(path)
     evaluate.main(["--run-dir", str(tiny_run), "--split", "test[:3]", "--output", str(tmp_path)])
     (from_source,) = tmp_path.glob("metrics_best_shapes_tiny_test_*.json")
     assert from_files["AR_100"] == pytest.approx(read(from_source)["AR_100"], abs=1e-6)
