@@ -35,6 +35,8 @@ from run_outcomes import differences, outcome
 from tiny_trainings import TASKS, prepare_data, tiny_training
 
 KILLS_A_RUN = 5
+# For each kill, in all: where a machine is too fast or too slow to be hit, there is an end.
+MOST_RUNS = 10
 # What workers say that have lost another one, and the time they have for it.
 LOST = "another worker has ended or is out of reach"
 PATIENCE = 180.0
@@ -159,6 +161,9 @@ def survives(
     victims = setting.victims()
     hits, runs, is_right = 0, 0, True
     while hits < number:
+        if runs >= MOST_RUNS * number:
+            print(f"  {runs} runs, and {hits} of {number} kills were where they should be")
+            return False
         runs += 1
         folder = setting.work / f"{name}_{runs}"
         starts = 0
@@ -208,6 +213,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.work_dir and Path(arguments.work_dir).exists():
         parser.error(f"--work-dir {arguments.work_dir} exists: name a folder that does not")
+    for name in ("workers", "steps", "evaluate_every", "checkpoint_every"):
+        if (value := getattr(arguments, name)) < 1:
+            parser.error(f"--{name.replace('_', '-')} {value} must be at least 1")
 
     began = time.monotonic()
     work = Path(arguments.work_dir or tempfile.mkdtemp(prefix="survival_"))

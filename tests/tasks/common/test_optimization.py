@@ -95,7 +95,7 @@ def test_optimizers_carry_no_weight_decay_of_their_own(name):
     [
         ("optimizer", "lion"),
         ("schedule", "step"),
-        ("precision", "float64"),
+        ("precision", "float8"),
         ("batch_size", 0),
         ("learning_rate", 0.0),
         ("bn_momentum", 1.0),
