@@ -112,11 +112,10 @@ def compare(task: str, folder: Path, options: argparse.Namespace) -> float:
     recipe = ["--recipe", "shapes", *(QUICK if options.quick else [])]
     lengths = ["--train-steps", str(options.steps), "--evaluate-every", str(options.steps)]
     same = [*recipe, *COMPARED, *WITHOUT_AUGMENTATION[task], *lengths]
-    warmup = ["--warmup-steps", str(options.steps // 4)]
     first = compare_steps(
         f"{task}, from the beginning in float64",
         task,
-        [*same, *warmup, "--precision", "float64"],
+        [*same, *beginning(task, options.steps), "--precision", "float64"],
         options.workers,
     )
     if options.quick:
@@ -132,6 +131,17 @@ def compare(task: str, folder: Path, options: argparse.Namespace) -> float:
     start += ["--init-weights", str(trained / "last.keras")]
     later = compare_steps(f"{task}, trained", task, [*same, *FROM_TRAINED, *start], options.workers)
     return float(np.max([first, later]))
+
+
+def beginning(task: str, steps: int) -> list[str]:
+    """Options by which a training of so many steps has the learning rates of the recipe's first."""
+    recipe = importlib.import_module(f"tasks.{task}.recipes").RECIPES["shapes"]
+    if recipe.warmup_steps < steps:
+        return []
+    # Of a linear warm-up, the part that so many steps see.
+    warmup = steps - 1
+    rate = recipe.learning_rate * warmup / recipe.warmup_steps
+    return ["--warmup-steps", str(warmup), "--learning-rate", str(rate)]
 
 
 def compare_steps(title: str, task: str, arguments: list[str], workers: int) -> float:

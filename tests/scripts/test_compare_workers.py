@@ -51,7 +51,11 @@ def test_all_go_on_from_the_network_of_one_process(runs, tmp_path, capsys):
     assert told.count("loss of 2.0000 to 1.0000, largest relative difference 5.0e-04") == 2
     *first, whole, others, one, several = made
     assert [step[1] for step in first] == [1, 3] and first[0][2] == first[1][2]
-    assert "float64" in first[0][2] and "--init-weights" not in first[0][2]
+    words = first[0][2]
+    assert "float64" in words and "--init-weights" not in words
+    # Of 50 steps from 0 to 0.02.
+    assert float(words[words.index("--learning-rate") + 1]) == pytest.approx(0.02 * 19 / 50)
+    assert words[words.index("--warmup-steps") + 1] == "19"
     assert whole[:2] == ("detection_1", 1) and others[:2] == ("detection_3", 3)
     assert others[2] == [*whole[2], "--sync-bn"]
     assert [one[1], several[1]] == [1, 3] and one[2] == several[2]
